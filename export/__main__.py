@@ -1,0 +1,113 @@
+"""``python -m export``: the central trainer's command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.recipe import Settings, pack, train_networks, train_public_flow, write_graphs
+from privsdk.errors import PrivsdkError
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+train_app = typer.Typer(help="Train a part; a killed run goes on where it stopped.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+recipe_app = typer.Typer(help="Everything, from images to a bundle.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
+
+Data = Annotated[Path, typer.Option(help="Folder in the official CelebA layout, or a folder of images.")]
+Labels = Annotated[Path, typer.Option(help="CSV: file, optional partition and identity, a column an attribute.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")]
+Target = Annotated[Path, typer.Option("--bundle", help="Folder to write the bundle to; its name is the bundle's.")]
+Latent = Annotated[int, typer.Option(help="Size of the latent.")]
+TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for the teacher.")]
+Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]
+SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decoder alone, against a critic.")]
+FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
+Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
+
+
+@train_app.command("faces")
+def train_faces(
+    data: Data,
+    out: Out,
+    latent: Latent = 50,
+    teacher_epochs: TeacherEpochs = 11,
+    epochs: Epochs = 24,
+    sharpen_epochs: SharpenEpochs = 6,
+    flow_steps: FlowSteps = 8000,
+    seed: Seed = 0,
+) -> None:
+    """Teacher, encoder and decoder on images in the official CelebA layout."""
+    settings = Settings(str(data.resolve()), "", latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, seed)
+    settings.save(out)
+    train_networks(settings, settings.images(), out)
+
+
+@train_app.command("folder")
+def train_folder(
+    data: Data,
+    labels: Labels,
+    out: Out,
+    latent: Latent = 50,
+    teacher_epochs: TeacherEpochs = 11,
+    epochs: Epochs = 24,
+    sharpen_epochs: SharpenEpochs = 6,
+    flow_steps: FlowSteps = 8000,
+    seed: Seed = 0,
+) -> None:
+    """Teacher, encoder and decoder on a folder of anybody's images."""
+    settings = Settings(
+        str(data.resolve()), str(labels.resolve()), latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, seed
+    )
+    settings.save(out)
+    train_networks(settings, settings.images(), out)
+
+
+@train_app.command("flow")
+def train_flow(out: Out) -> None:
+    """The public flow, on posterior samples of the training people of a finished run."""
+    settings = Settings.load(out)
+    train_public_flow(settings, settings.images(), out)
+
+
+@app.command("onnx")
+def onnx(out: Out) -> None:
+    """encoder.onnx and decoder.onnx of a finished run."""
+    settings = Settings.load(out)
+    write_graphs(settings, settings.images(), out)
+
+
+@app.command("pack")
+def pack_bundle(out: Out, bundle: Target) -> None:
+    """A bundle of a finished run, with the gap of every attribute."""
+    settings = Settings.load(out)
+    pack(settings, settings.images(), out, bundle)
+
+
+@recipe_app.command("faces")
+def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces")) -> None:
+    """Train on the official CelebA layout and pack the bundle, with the settings of the shipped one."""
+    train_faces(data, out)
+    pack_bundle(out, bundle)
+
+
+@recipe_app.command("folder")
+def recipe_folder(data: Data, labels: Labels, out: Out, bundle: Target) -> None:
+    """Train on a folder of images and pack the bundle."""
+    train_folder(data, labels, out)
+    pack_bundle(out, bundle)
+
+
+def main() -> None:
+    try:
+        app()
+    except PrivsdkError as error:
+        print(f"export: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""CelebA in its official layout, at any scale of the frame.
+
+``img_align_celeba/*.jpg``, ``list_attr_celeba.txt``, ``list_eval_partition.txt`` and, where it is there,
+``identity_CelebA.txt``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from export.datasets.labelled import PARTITIONS, LabelledImages
+from export.datasets.reading import read_crops
+from privsdk.errors import TrainingDataError
+
+# The usual face crop of the official 178x218 frame, as fractions of whatever frame the files have.
+CROP_SIDE_OF_WIDTH = 148 / 178
+
+
+def face_crop(height: int, width: int) -> tuple[float, float, float, float]:
+    """The central square (x0, y0, x1, y1) of a frame that holds the face, in pixels."""
+    side = CROP_SIDE_OF_WIDTH * width
+    x0, y0 = (width - side) / 2, (height - side) / 2
+    return x0, y0, x0 + side, y0 + side
+
+
+def load(folder: Path) -> LabelledImages:
+    """All images of a CelebA folder as 64x64 crops, with all attributes.
+
+    Raises TrainingDataError if a file is missing, a row has no or too many labels, a label is neither -1 nor
+    1, or an image has no partition.  Images that cannot be read are left out and named in ``refused``.
+    """
+    attributes, rows = read_attributes(folder / "list_attr_celeba.txt")
+    partition = read_numbers(folder / "list_eval_partition.txt")
+    identity_file = folder / "identity_CelebA.txt"
+    identity = read_numbers(identity_file) if identity_file.exists() else {}
+    for name in rows:
+        if name not in partition:
+            raise TrainingDataError(f"{name} has labels but no row in list_eval_partition.txt; add one")
+        if partition[name] not in PARTITIONS.values():
+            raise TrainingDataError(
+                f"list_eval_partition.txt: {name} is in partition {partition[name]}; it must be 0, 1 or 2"
+            )
+    pixels, names, refused = read_crops(folder / "img_align_celeba", list(rows), face_crop)
+    return LabelledImages(
+        pixels=pixels,
+        labels=np.array([rows[name] for name in names], np.uint8),
+        attributes=attributes,
+        partition=np.array([partition[name] for name in names], np.uint8),
+        identity=np.array([identity.get(name, -1 - i) for i, name in enumerate(names)], np.int32),
+        names=names,
+        refused=refused,
+    )
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that must be there."""
+    if not path.is_file():
+        raise TrainingDataError(f"{path} is missing; the official CelebA layout has it beside img_align_celeba/")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def read_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
+    """Attribute names, and for each file name its labels as 0 or 1."""
+    lines = lines_of(path)
+    if len(lines) < 3:
+        raise TrainingDataError(f"{path} has no rows; it must hold a count, the attribute names and a row an image")
+    attributes = tuple(lines[1].split())
+    rows: dict[str, list[int]] = {}
+    for number, line in enumerate(lines[2:], start=3):
+        name, *labels = line.split() or [""]
+        if len(labels) != len(attributes):
+            raise TrainingDataError(
+                f"{path}, line {number}: {len(labels)} labels for {len(attributes)} attributes; a column is missing"
+            )
+        for attribute, label in zip(attributes, labels, strict=True):
+            if label not in ("-1", "1"):
+                raise TrainingDataError(
+                    f"{path}, line {number}: {attribute} of {name} is {label!r}, which is no label; use -1 or 1"
+                )
+        rows[name] = [int(label == "1") for label in labels]
+    return attributes, rows
+
+
+def read_numbers(path: Path) -> dict[str, int]:
+    """A file of "name number" rows."""
+    numbers = {}
+    for number, line in enumerate(lines_of(path), start=1):
+        words = line.split()
+        if len(words) != 2 or not words[1].lstrip("-").isdigit():
+            raise TrainingDataError(f"{path}, line {number}: {line!r} is not a file name and a number")
+        numbers[words[0]] = int(words[1])
+    return numbers

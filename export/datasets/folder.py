@@ -1,0 +1,81 @@
+"""Anybody's images: a folder and a ``labels.csv``.
+
+The CSV has a column ``file``, optionally ``partition`` (train, valid or test) and ``identity`` (who is shown:
+any text), and a column for each attribute with 0 or 1 (or -1 or 1).  Without ``partition`` people (or images,
+where there is no identity) are split 80, 10, 10 by a hash of their name, so a file keeps its place when others
+are added.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from export.datasets.labelled import PARTITIONS, TEST, TRAIN, VALID, LabelledImages
+from export.datasets.reading import read_crops
+from privsdk.errors import TrainingDataError
+
+RESERVED = ("file", "partition", "identity")
+LABELS = {"0": 0, "-1": 0, "1": 1}
+
+
+def central_square(height: int, width: int) -> tuple[float, float, float, float]:
+    """The largest central square (x0, y0, x1, y1) of an image, in pixels."""
+    side = min(height, width)
+    x0, y0 = (width - side) / 2, (height - side) / 2
+    return x0, y0, x0 + side, y0 + side
+
+
+def partition_of(owner: str) -> int:
+    """TRAIN, VALID or TEST for everything that belongs to ``owner``; 80, 10 and 10 in a hundred."""
+    share = hashlib.sha256(owner.encode()).digest()[0] / 256
+    return TRAIN if share < 0.8 else VALID if share < 0.9 else TEST
+
+
+def load(folder: Path, labels: Path) -> LabelledImages:
+    """The images that ``labels`` names, central squares resized to 64x64.
+
+    Raises TrainingDataError if a column is missing, a label is none, or no image can be read.
+    """
+    if not labels.is_file():
+        raise TrainingDataError(f"{labels} is missing; it needs a column 'file' and a column for each attribute")
+    with open(labels, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or [])
+        rows = list(reader)
+    attributes = tuple(column for column in columns if column not in RESERVED)
+    if "file" not in columns or not attributes:
+        raise TrainingDataError(f"{labels} has the columns {columns}; it needs 'file' and at least one attribute")
+    by_name: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        for attribute in attributes:
+            if row[attribute] not in LABELS:
+                raise TrainingDataError(
+                    f"{labels}, line {number}: {attribute} is {row[attribute]!r}, which is no label; use 0 or 1"
+                )
+        if "partition" in columns and row["partition"] not in PARTITIONS:
+            raise TrainingDataError(
+                f"{labels}, line {number}: partition is {row['partition']!r}; use train, valid or test"
+            )
+        by_name[row["file"]] = row
+    pixels, names, refused = read_crops(folder, list(by_name), central_square)
+    owners = [by_name[name].get("identity") or name for name in names]
+    numbers = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
+    return LabelledImages(
+        pixels=pixels,
+        labels=np.array([[LABELS[by_name[name][a]] for a in attributes] for name in names], np.uint8),
+        attributes=attributes,
+        partition=np.array(
+            [
+                PARTITIONS[by_name[name]["partition"]] if "partition" in columns else partition_of(owner)
+                for name, owner in zip(names, owners, strict=True)
+            ],
+            np.uint8,
+        ),
+        identity=np.array([numbers[owner] for owner in owners], np.int32),
+        names=names,
+        refused=refused,
+    )

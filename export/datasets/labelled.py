@@ -1,0 +1,54 @@
+"""What every data set becomes before training: pixels, labels, and who is whose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from privsdk.errors import TrainingDataError
+
+TRAIN, VALID, TEST = 0, 1, 2
+PARTITIONS = {"train": TRAIN, "valid": VALID, "test": TEST}
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """N images with A labels each.
+
+    pixels uint8 [N, H, W, 3]; labels uint8 [N, A], 0 or 1; partition uint8 [N], one of TRAIN, VALID, TEST;
+    identity int32 [N], equal for images of one person (a number of its own for each image where nobody knows);
+    names, the file names; refused, one sentence for each image that could not be used.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    attributes: tuple[str, ...]
+    partition: np.ndarray
+    identity: np.ndarray
+    names: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def part(self, partition: int) -> LabelledImages:
+        """The images of one partition.
+
+        Raises TrainingDataError if there are none.
+        """
+        keep = np.flatnonzero(self.partition == partition)
+        if not len(keep):
+            name = {number: name for name, number in PARTITIONS.items()}[partition]
+            raise TrainingDataError(
+                f"no image is in the {name} partition; training needs all three (train, valid, test): "
+                "add rows for it to the partition file or column"
+            )
+        return replace(
+            self,
+            pixels=self.pixels[keep],
+            labels=self.labels[keep],
+            partition=self.partition[keep],
+            identity=self.identity[keep],
+            names=tuple(self.names[i] for i in keep),
+        )

@@ -1,0 +1,82 @@
+"""Training of the public flow g: latents of people to N(0, I), without any label."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.latents import Posteriors
+from export.loop import Schedule, train
+from privsdk.filters.couplings import PublicFlow
+from privsdk.fitting.flows import CouplingFlow, FlowTraining, validation_loss
+from privsdk.fitting.flows import Schedule as FlowSchedule
+
+COUPLINGS = 10
+WIDTH = 192
+# Spread of the noise added to each standardised dimension beside the posterior's own: it keeps a wide flow from
+# learning the training people by heart.
+NOISE = 0.05
+
+
+class ResumableFlow:
+    """A flow's training under the names that the shared loop asks of what it checkpoints."""
+
+    def __init__(self, training: FlowTraining) -> None:
+        self.training = training
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.training.state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.training.load(state)
+
+
+def train_flow(
+    training: Posteriors,
+    validation: Posteriors,
+    folder: Path,
+    steps: int = 8000,
+    batch: int = 1024,
+    seed: int = 0,
+) -> tuple[PublicFlow, dict[str, float]]:
+    """Train g on posterior samples of the training people; chosen by its likelihood for the validation people.
+
+    Returns the flow and its figures on the validation people: the negative log-likelihood a dimension and the
+    mean squared norm of g(z) as a share of its dimension (1 is right).
+    """
+    used = training.used
+    mean, spread = torch.from_numpy(training.mean[:, used]), torch.from_numpy(np.sqrt(training.variance[:, used]))
+    shift, scale = mean.mean(0), (mean.var(0) + spread.square().mean(0)).sqrt()
+    held_out = torch.from_numpy(posterior_sample(validation, seed=seed)[:, used])
+    held_out = (held_out - shift) / scale
+
+    torch.manual_seed(seed)
+    flow = CouplingFlow(int(used.sum()), COUPLINGS, WIDTH, seed=seed)
+    flow_training = FlowTraining(flow, FlowSchedule(steps=steps, learning_rate=1e-3, weight_decay=0.02))
+    schedule = Schedule(len(mean), batch, steps, peak=1e-3, seed=seed)
+
+    def step(number: int, rows: np.ndarray) -> dict[str, float]:
+        z = mean[rows] + spread[rows] * torch.randn(len(rows), mean.shape[1])
+        z = (z - shift) / scale
+        return {"loss": flow_training.take(z + NOISE * torch.randn_like(z))}
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        code, _ = flow_training.averaged(held_out)
+        norm = code.square().sum(1).mean().item() / code.shape[1]
+        return {"loss": validation_loss(flow_training.averaged, held_out), "squared norm share": norm}
+
+    figures = train(folder, schedule, {"flow": ResumableFlow(flow_training)}, {}, step, validate, every=250)
+    print(f"public flow: valid loss {figures['loss']:.4f} a dimension", file=sys.stderr)
+    public_flow = PublicFlow(used, shift.numpy(), scale.numpy(), flow_training.averaged.to_numpy())
+    return public_flow, figures
+
+
+def posterior_sample(posteriors: Posteriors, seed: int) -> np.ndarray:
+    """One draw of each posterior: float32 [N, Z]."""
+    noise = np.random.default_rng(seed).standard_normal(posteriors.mean.shape, np.float32)
+    return posteriors.mean + np.sqrt(posteriors.variance) * noise

@@ -1,0 +1,70 @@
+"""Latents of a data set, through the torch encoder: for everything the central side fits on latents."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from export.networks.blocks import to_input
+from export.train import VAE, mixed_precision
+
+USED_VARIANCE = 0.8
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """q(z|x) of N samples: mean and variance, float32 [N, Z]."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def used(self) -> np.ndarray:
+        """bool [Z]: the dimensions in which the encoder says something (posterior narrower than the prior)."""
+        return self.variance.mean(0) < USED_VARIANCE
+
+
+@torch.no_grad()
+def encode(vae: VAE, pixels: np.ndarray, views: int = 0, seed: int = 0, batch: int = 256) -> Posteriors:
+    """Posteriors of uint8 [N, 64, 64, 3], in float32 as the exported graph computes them.
+
+    With ``views`` each sample is encoded that many times, each time mirrored, turned, scaled and shifted a
+    little at random (as detectors do); the result then has N * views rows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    vae.encoder.eval()
+    means, log_variances = [], []
+    for _ in range(max(1, views)):
+        for begin in range(0, len(pixels), batch):
+            x = to_input(torch.from_numpy(pixels[begin : begin + batch]))
+            if views:
+                with mixed_precision():
+                    mean, log_variance = vae.encoder(moved(x, generator))
+            else:
+                mean, log_variance = vae.encoder(x)
+            means.append(mean.float())
+            log_variances.append(log_variance.float())
+    return Posteriors(torch.cat(means).numpy(), torch.cat(log_variances).exp().numpy())
+
+
+def moved(x: Tensor, generator: torch.Generator) -> Tensor:
+    """x, float [N, 3, H, W], mirrored at random, turned by about 4 degrees, scaled and shifted by about 5%."""
+    count = len(x)
+    angle = torch.randn(count, generator=generator) * math.radians(2)
+    scale = 1 + 0.025 * torch.randn(count, generator=generator)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    shift = 0.05 * torch.randn(count, 2, generator=generator)
+    rows = torch.stack(
+        [
+            torch.stack([mirror * scale * angle.cos(), -scale * angle.sin(), shift[:, 0]], dim=1),
+            torch.stack([mirror * scale * angle.sin(), scale * angle.cos(), shift[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(rows, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,51 @@
+"""Parts that the networks share, and the way from stored pixels to a network's input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def to_input(pixels: Tensor) -> Tensor:
+    """Stored pixels, uint8 [N, H, W, 3], as float32 [N, 3, H, W] in [0, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+class ResidualBlock(nn.Module):
+    """x + convolutions(x), pre-activated; channels and size stay the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.convolutions(x)
+
+
+def multiply_adds(network: nn.Module, example: Tensor) -> int:
+    """Multiply-adds of the convolutions and linear layers for one forward pass of ``example`` [1, ...]."""
+    count = 0
+
+    def add(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal count
+        if isinstance(module, nn.Conv2d):
+            per_output = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+            count += output.numel() * per_output
+        elif isinstance(module, nn.Linear):
+            count += output.numel() * module.in_features
+
+    handles = [module.register_forward_hook(add) for module in network.modules()]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(example)
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return count

@@ -1,0 +1,79 @@
+"""The variational autoencoder for 64x64 images: q(z|x) = N(mean, diag(exp(log-variance))) and its decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from export.networks.blocks import ResidualBlock
+
+SIDE = 64
+
+
+class Encoder(nn.Module):
+    """float [N, 3, 64, 64] in [0, 1] to mean and log-variance, float [N, latent] each.
+
+    Stride-2 convolutions with a residual block at each size but the last; 62 million multiply-adds.
+    """
+
+    def __init__(self, latent: int, channels: tuple[int, ...] = (24, 64, 128, 256)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        incoming = 3
+        for i, outgoing in enumerate(channels):
+            layers.append(nn.Conv2d(incoming, outgoing, 3, stride=2, padding=1))
+            if i < len(channels) - 1:
+                layers += [ResidualBlock(outgoing), nn.BatchNorm2d(outgoing), nn.ReLU()]
+            incoming = outgoing
+        side = SIDE >> len(channels)
+        self.convolutions = nn.Sequential(*layers, nn.BatchNorm2d(incoming), nn.ReLU(), nn.Flatten())
+        self.output = nn.Linear(incoming * side * side, 2 * latent)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.output(self.convolutions(2 * x - 1)).float().chunk(2, dim=1)
+        # Bounds far outside what training reaches: they keep exp() finite on images unlike any photo.
+        return mean, log_variance.clamp(-12.0, 4.0)
+
+
+class Decoder(nn.Module):
+    """float [N, latent] to float [N, 3, 64, 64]; what the final clamp to [0, 1] cuts off is the caller's.
+
+    Bilinear upsampling throughout: a pixel shuffle leaves a faint grid.  Few channels at full size, since
+    layers with many channels there cost as much as all the rest.
+    """
+
+    def __init__(self, latent: int, channels: tuple[int, ...] = (256, 128, 64, 32, 16)) -> None:
+        super().__init__()
+        top, eight, sixteen, thirty_two, full = channels
+        self.input = nn.Linear(latent, top * 4 * 4)
+        self.top = top
+        self.convolutions = nn.Sequential(
+            nn.BatchNorm2d(top),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(top, eight, 3, padding=1),
+            ResidualBlock(eight),
+            nn.BatchNorm2d(eight),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(eight, sixteen, 3, padding=1),
+            ResidualBlock(sixteen),
+            nn.BatchNorm2d(sixteen),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(sixteen, thirty_two, 3, padding=1),
+            nn.BatchNorm2d(thirty_two),
+            nn.ReLU(),
+            nn.Conv2d(thirty_two, full, 3, padding=1),
+            nn.BatchNorm2d(full),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(full, full, 3, padding=1),
+            nn.BatchNorm2d(full),
+            nn.ReLU(),
+            nn.Conv2d(full, 3, 3, padding=1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.input(z).reshape(-1, self.top, 4, 4).contiguous(memory_format=torch.channels_last)
+        return 0.5 + 0.5 * self.convolutions(x)

@@ -1,0 +1,127 @@
+"""Packing: graphs, scores, public flow, public latents, manifest and model card become a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from privsdk.bundle import MANIFEST, SCHEMA
+
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What the manifest says of one attribute: the figures are those of the train and of the valid partition."""
+
+    name: str
+    base_rate: float
+    accuracy: float
+    calibration_error: float
+    gap: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a bundle comes from and on which terms it may be used."""
+
+    data: str
+    terms: str
+    samples: int
+    people: int
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    kind: str,
+    latent_size: int,
+    attributes: Sequence[Attribute],
+    origin: Origin,
+    quality: Mapping[str, Any],
+    files: Mapping[str, bytes],
+) -> None:
+    """Write a bundle's folder whole: first beside its place, then in it.
+
+    ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.
+    """
+    card = model_card(name, attributes, origin, quality)
+    everything = {**files, "MODEL_CARD.md": card.encode()}
+    manifest = {
+        "schema": SCHEMA,
+        "name": name,
+        "kind": kind,
+        "sample": {"dtype": "uint8", "shape": [64, 64, 3]},
+        "latent_size": latent_size,
+        "attributes": [rounded(asdict(attribute)) for attribute in attributes],
+        "files": {
+            file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for file, content in sorted(everything.items())
+        },
+        "versions": {tool: version(tool) for tool in TOOLS},
+        "training_data": asdict(origin),
+        "terms": origin.terms,
+        "quality": rounded(quality),
+    }
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file, content in {**everything, MANIFEST: json.dumps(manifest, indent=1).encode() + b"\n"}.items():
+        (partial / file).write_bytes(content)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+
+
+def rounded(value: Any) -> Any:
+    """The same JSON value with numbers to five significant digits, as far as they were measured."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return value
+
+
+def model_card(name: str, attributes: Sequence[Attribute], origin: Origin, quality: Mapping[str, Any]) -> str:
+    """The model card, in Markdown."""
+    rows = "\n".join(
+        f"| {a.name} | {a.base_rate:.3f} | {a.accuracy:.3f} | {a.calibration_error:.3f} | {a.gap:.3f} |"
+        for a in attributes
+    )
+    figures = "\n".join(f"| {figure} | {value:.4g} |" for figure, value in quality.items())
+    return f"""# {name}
+
+**Terms of use: {origin.terms}**
+
+An encoder and a decoder for 64x64 images, frozen, for `privsdk`. A device encodes an image, changes its latent so
+that a label of the user's choice can no longer be inferred from it, and decodes the changed latent.
+
+- Trained on: {origin.data}; {origin.samples} images of {origin.people} people in the train partition.
+- In this folder: two ONNX graphs (weights as float16), the latent scores of {len(attributes)} attributes, the public
+  flow, and public latents drawn from it. No image and no latent of anybody is in it.
+- Not for: recognising people, deciding about people, or judging whether an attribute is true of somebody. The
+  attributes are what annotators thought they saw.
+
+## Quality, on the valid partition
+
+| figure | value |
+|---|---|
+{figures}
+
+## Attributes
+
+Base rate in the train partition; accuracy and calibration error of the scores on the valid partition; gap: how much
+more a fresh attacker's AUROC is on held-out real images than on public latents after filtering (a device adds it to
+what it measures).
+
+| attribute | base rate | accuracy | calibration error | gap |
+|---|---|---|---|---|
+{rows}
+"""

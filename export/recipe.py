@@ -1,0 +1,199 @@
+"""The whole recipe, part by part; each part is a resumable run in the output folder.
+
+``settings.json`` in that folder says once what is trained on what; every later command reads it there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.datasets import celeba, folder
+from export.datasets.labelled import TRAIN, VALID, LabelledImages
+from export.flow import train_flow
+from export.gaps import measure_gap
+from export.latents import Posteriors, encode
+from export.networks.blocks import multiply_adds
+from export.networks.teacher import Teacher
+from export.networks.vae import SIDE
+from export.pack import Attribute, Origin, write_bundle
+from export.public_latents import draw, memorisation
+from export.realism import mean_gradient
+from export.sharpen import reconstructions, sharpen
+from export.to_onnx import as_exported, decoder_graph, encoder_graph
+from export.train import VAE, train_teacher, train_vae
+from privsdk.arrays import pack as pack_arrays
+from privsdk.bundle import Bundle
+from privsdk.codec import Codec
+from privsdk.errors import TrainingDataError
+from privsdk.filters.couplings import PublicFlow
+from privsdk.fitting.classifiers import calibration_error, train_scores
+
+PUBLIC_LATENTS = 25_000
+LABEL_SEED = 20_261_123
+
+CELEBA_TERMS = (
+    "research use only: trained on CelebA, whose images are for non-commercial research and may not be redistributed"
+)
+OWN_TERMS = "as the terms of the images that it was trained on allow"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on what.  ``labels`` is empty for the CelebA layout."""
+
+    data: str
+    labels: str
+    latent: int
+    teacher_epochs: int
+    epochs: float
+    sharpen_epochs: float
+    flow_steps: int
+    seed: int
+
+    def save(self, out: Path) -> None:
+        """Write ``settings.json``; a run that was begun with others is refused, not mixed with this one."""
+        path = out / "settings.json"
+        if path.exists() and Settings.load(out) != self:
+            raise TrainingDataError(
+                f"{out} holds a run with other settings ({path}); give another --out, or the same settings to resume"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, out: Path) -> Settings:
+        """The settings of the run in ``out``."""
+        path = out / "settings.json"
+        if not path.is_file():
+            raise TrainingDataError(f"{path} is missing: run `python -m export train faces --out {out}` first")
+        return cls(**json.loads(path.read_text()))
+
+    def images(self) -> LabelledImages:
+        """The images, read again from where they lie."""
+        if self.labels:
+            return folder.load(Path(self.data), Path(self.labels))
+        return celeba.load(Path(self.data))
+
+
+def train_networks(settings: Settings, images: LabelledImages, out: Path) -> VAE:
+    """Teacher, VAE and sharpened decoder; each resumes, or is loaded where it is finished."""
+    teacher = train_teacher(images, out / "teacher", settings.teacher_epochs, seed=settings.seed)
+    vae = train_vae(images, teacher, out / "vae", settings.epochs, settings.latent, seed=settings.seed)
+    return sharpen(images, teacher, vae, out / "sharpen", settings.sharpen_epochs, seed=settings.seed)
+
+
+def trained(settings: Settings, images: LabelledImages, out: Path) -> VAE:
+    """The finished VAE of the run in ``out``, its weights rounded as the graphs carry them."""
+    best = out / "sharpen" / "best.pt"
+    if not best.is_file():
+        raise TrainingDataError(f"{best} is missing: run `python -m export train faces --out {out}` first")
+    vae = VAE(settings.latent, len(images.attributes))
+    vae.load_state_dict(torch.load(best, weights_only=True)["vae"])
+    return as_exported(vae)
+
+
+def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
+    """The public flow on latents of the training people, each photo as it is and slightly moved."""
+    vae = trained(settings, images, out)
+    training, validation = images.part(TRAIN), images.part(VALID)
+    plain, moved = encode(vae, training.pixels), encode(vae, training.pixels, views=4, seed=settings.seed)
+    every = Posteriors(np.concatenate([plain.mean, moved.mean]), np.concatenate([plain.variance, moved.variance]))
+    return train_flow(every, encode(vae, validation.pixels), out / "flow", settings.flow_steps, seed=settings.seed)
+
+
+def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> dict[str, bytes]:
+    """``encoder.onnx`` and ``decoder.onnx`` in ``out``."""
+    vae = trained(settings, images, out)
+    graphs = {"encoder.onnx": encoder_graph(vae), "decoder.onnx": decoder_graph(vae)}
+    for name, graph in graphs.items():
+        (out / name).write_bytes(graph)
+    return graphs
+
+
+def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, with_gaps: bool = True) -> Bundle:
+    """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
+    vae = trained(settings, images, out)
+    graphs = write_graphs(settings, images, out)
+    flow, flow_figures = train_public_flow(settings, images, out)
+    training, validation = images.part(TRAIN), images.part(VALID)
+    codec = Codec(graphs["encoder.onnx"], graphs["decoder.onnx"], (SIDE, SIDE, 3), settings.latent, threads=2)
+    seen, unseen = codec.encode(training.pixels), codec.encode(validation.pixels)
+    scores = train_scores(
+        seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed
+    )
+    public = draw(codec, flow, PUBLIC_LATENTS, seed=settings.seed)
+    files = {
+        **graphs,
+        "scores.safetensors": pack_arrays(scores.arrays(), {}),
+        "flow.safetensors": pack_arrays(flow.arrays(), {}),
+        "public_latents.safetensors": pack_arrays(
+            {"mean": public.mean.astype(np.float16), "log_variance": np.log(public.variance).astype(np.float16)},
+            {"seed": LABEL_SEED},
+        ),
+    }
+    said = scores.scores(unseen.mean)
+    made = reconstructions(vae, validation.pixels)
+    error = ((made.astype(np.float32) - validation.pixels) / 255) ** 2
+    with torch.no_grad():
+        example = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, settings.latent)
+        work = multiply_adds(vae.encoder, example[0]), multiply_adds(vae.decoder, example[1])
+    quality = {
+        "encoder multiply-adds": work[0],
+        "decoder multiply-adds": work[1],
+        "squared error of a reconstruction": float(error.sum(axis=(1, 2, 3)).mean()),
+        "pixel gradient against real images": mean_gradient(made) / mean_gradient(validation.pixels),
+        "mean attribute accuracy": float(((said > 0) == validation.labels).mean()),
+        "squared norm of g(z) over its dimension": flow_figures["squared norm share"],
+        **{f"memorisation: {k}": v for k, v in memorisation(seen.mean, unseen.mean, public.mean).items()},
+    }
+    calibration = calibration_error(said, validation.labels.astype(np.float32))
+
+    def write(gaps: dict[str, float]) -> Bundle:
+        attributes = [
+            Attribute(
+                name,
+                base_rate=float(training.labels[:, i].mean()),
+                accuracy=float(((said[:, i] > 0) == validation.labels[:, i]).mean()),
+                calibration_error=float(calibration[i]),
+                gap=gaps.get(name, 0.0),
+            )
+            for i, name in enumerate(images.attributes)
+        ]
+        write_bundle(
+            bundle,
+            bundle.name,
+            "images" if settings.labels else "faces",
+            settings.latent,
+            attributes,
+            Origin(
+                data="a folder of images" if settings.labels else "CelebA (aligned, 64x64 crops)",
+                terms=OWN_TERMS if settings.labels else CELEBA_TERMS,
+                samples=len(training),
+                people=len(np.unique(training.identity)),
+            ),
+            quality,
+            files,
+        )
+        return Bundle.open(bundle.resolve(), threads=2)
+
+    packed = write({})
+    if not with_gaps:
+        return packed
+    seen_posteriors, unseen_posteriors = Posteriors(seen.mean, seen.variance), Posteriors(unseen.mean, unseen.variance)
+    gaps = {}
+    for i, name in enumerate(images.attributes):
+        gaps[name] = measure_gap(
+            packed, name, seen_posteriors, unseen_posteriors, training.labels[:, i], validation.labels[:, i]
+        )
+        print(f"gap of {name}: {gaps[name]:.3f} ({i + 1} of {len(images.attributes)})", flush=True)
+    return write(gaps)
+
+

@@ -1,0 +1,135 @@
+"""Encoder and decoder to ONNX graphs that take and give stored pixels, with the weights as float16.
+
+The encoder takes ``samples``, uint8 [N, 64, 64, 3], and gives ``mean`` and ``log_variance``, float32 [N, Z]; the
+decoder takes ``latents``, float32 [N, Z], and gives ``samples``, uint8 [N, 64, 64, 3].  Scaling, rounding and
+clamping are inside the graphs, so a host cannot get them wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from export.networks.blocks import to_input
+from export.networks.vae import SIDE
+from export.train import VAE
+
+OPSET = 18
+
+
+class EncoderGraph(nn.Module):
+    """Stored pixels to posterior mean and log-variance."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder(to_input(samples))
+
+
+class DecoderGraph(nn.Module):
+    """Latents to stored pixels."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latents: Tensor) -> Tensor:
+        images = self.decoder(latents).clamp(0, 1) * 255
+        return images.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def as_exported(vae: VAE) -> VAE:
+    """A copy in evaluation mode whose weights are rounded to float16 as the graphs carry them.
+
+    Batch norms are folded into the convolutions before them where they follow one directly, so that what is
+    rounded here is what the graph holds.
+    """
+    rounded = copy.deepcopy(vae).eval().to(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.half().float())
+        for name, buffer in rounded.named_buffers():
+            if buffer.is_floating_point() and "running_var" not in name:
+                buffer.copy_(buffer.half().float())
+    return rounded
+
+
+def encoder_graph(vae: VAE) -> bytes:
+    """The encoder of :func:`as_exported` as an ONNX file."""
+    example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
+    return graph(EncoderGraph(vae.encoder), example, "samples", ["mean", "log_variance"])
+
+
+def decoder_graph(vae: VAE) -> bytes:
+    """The decoder of :func:`as_exported` as an ONNX file."""
+    example = torch.zeros(2, vae.heads.in_features)
+    return graph(DecoderGraph(vae.decoder), example, "latents", ["samples"])
+
+
+def graph(module: nn.Module, example: Tensor, input_name: str, output_names: list[str]) -> bytes:
+    """Any module with one input as an ONNX file with a dynamic first dimension and float16 weights."""
+    if hasattr(torch.ops.aten, input_name):
+        # An input named like an aten operator gives a graph that ONNX Runtime rejects.
+        raise ValueError(f"{input_name!r} is the name of an aten operator; name the input otherwise")
+    buffer = io.BytesIO()
+    program = torch.onnx.export(
+        module.eval(),
+        (example,),
+        input_names=[input_name],
+        output_names=output_names,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=OPSET,
+        dynamo=True,
+        # With optimize=True the exporter drops an added epsilon of 1e-8 or less, and 0/0 follows.
+        optimize=False,
+        verbose=False,
+    )
+    program.save(buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    store_as_float16(model)
+    strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def store_as_float16(model: onnx.ModelProto) -> None:
+    """Store each float32 weight that float16 holds exactly as float16, cast back when the graph is loaded."""
+    casts = []
+    for initializer in model.graph.initializer:
+        if initializer.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(initializer)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if values.size < 64 or not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = initializer.name
+        initializer.CopyFrom(numpy_helper.from_array(half, f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes about the machine it ran on (paths, stack traces, metadata)."""
+    model.doc_string = ""
+    model.graph.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*model.graph.input, *model.graph.output]:
+        del value.metadata_props[:]
+    for function in model.functions:
+        function.doc_string = ""

@@ -1,0 +1,181 @@
+"""Training of the teacher and of the VAE, each as one resumable run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.datasets.labelled import TRAIN, VALID, LabelledImages
+from export.loop import Schedule, train
+from export.losses import FeatureMatching, attribute_loss, divergence_from_prior, lipschitz_penalty, squared_error
+from export.networks.blocks import to_input
+from export.networks.teacher import Teacher
+from export.networks.vae import Decoder, Encoder
+
+
+def mixed_precision() -> torch.autocast:
+    """bfloat16 where it is safe: three times as fast on a CPU that has the instructions."""
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def jittered(x: Tensor) -> Tensor:
+    """Mirrored at random, shifted by up to 3 pixels, brightness and colours changed; x float [N, 3, H, W]."""
+    count, side = len(x), x.shape[-1]
+    x = mirrored(x)
+    x = F.pad(x, (3, 3, 3, 3), mode="replicate")
+    down, right = torch.randint(0, 7, (2,)).tolist()
+    x = x[:, :, down : down + side, right : right + side]
+    gain = 1 + 0.3 * (torch.rand(count, 1, 1, 1) - 0.5) + 0.1 * (torch.rand(count, 3, 1, 1) - 0.5)
+    return (x * gain + 0.2 * (torch.rand(count, 1, 1, 1) - 0.5)).clamp(0, 1)
+
+
+def mirrored(x: Tensor) -> Tensor:
+    """Each image of x, float [N, 3, H, W], left as it is or mirrored, at random."""
+    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
+
+
+def train_teacher(images: LabelledImages, folder: Path, epochs: int = 11, batch: int = 128, seed: int = 0) -> Teacher:
+    """Train the attribute network on pixels; returns it in evaluation mode."""
+    training, validation = images.part(TRAIN), images.part(VALID)
+    torch.manual_seed(seed)
+    teacher = Teacher(len(images.attributes)).to(memory_format=torch.channels_last)
+    steps = epochs * (len(training) // batch)
+    schedule = Schedule(len(training), batch, steps, peak=2e-3, warmup=0.25, seed=seed)
+    optimizer = torch.optim.AdamW(teacher.parameters(), weight_decay=0.02)
+    pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
+
+    def step(number: int, rows: np.ndarray) -> dict[str, float]:
+        teacher.train()
+        with mixed_precision():
+            logits = teacher(jittered(to_input(pixels[rows])))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(teacher.parameters(), 5.0)
+        optimizer.step()
+        return {"loss": loss.item()}
+
+    def validate() -> dict[str, float]:
+        logits = attribute_logits(teacher, validation.pixels)
+        truth = torch.from_numpy(validation.labels).float()
+        accuracy = ((logits > 0) == (truth > 0)).float().mean().item()
+        return {"loss": F.binary_cross_entropy_with_logits(logits, truth).item(), "accuracy": accuracy}
+
+    figures = train(folder, schedule, {"teacher": teacher}, {"optimizer": optimizer}, step, validate, every=138)
+    print(f"teacher: valid loss {figures['loss']:.4f}, mean accuracy {figures['accuracy']:.4f}", file=sys.stderr)
+    return teacher.eval()
+
+
+@torch.no_grad()
+def attribute_logits(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> Tensor:
+    """The teacher's logits, float32 [N, attributes], for uint8 [N, H, W, 3]."""
+    teacher.eval()
+    logits = []
+    for begin in range(0, len(pixels), batch):
+        with mixed_precision():
+            logits.append(teacher(to_input(torch.from_numpy(pixels[begin : begin + batch]))).float())
+    return torch.cat(logits)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each term of the VAE's loss counts; 0 leaves a term out."""
+
+    divergence: float = 0.25
+    lipschitz: float = 0.05
+    attributes: float = 5.0
+    features: float = 30.0
+
+
+LIPSCHITZ_BOUND = 25.0
+LIPSCHITZ_EVERY = 4
+LIPSCHITZ_ROWS = 16
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and the linear attribute heads that shape the latent mean while training."""
+
+    def __init__(self, latent: int, attributes: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(latent)
+        self.decoder = Decoder(latent)
+        self.heads = nn.Linear(latent, attributes)
+
+
+def train_vae(
+    images: LabelledImages,
+    teacher: Teacher,
+    folder: Path,
+    epochs: float = 30,
+    latent: int = 50,
+    weights: Weights = Weights(),
+    batch: int = 96,
+    seed: int = 0,
+) -> VAE:
+    """Train encoder and decoder together; returns the best on the valid partition, in evaluation mode."""
+    training, validation = images.part(TRAIN), images.part(VALID)
+    torch.manual_seed(seed)
+    vae = VAE(latent, len(images.attributes)).to(memory_format=torch.channels_last)
+    schedule = Schedule(len(training), batch, int(epochs * (len(training) // batch)), peak=1e-3, warmup=0.03, seed=seed)
+    optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.01)
+    pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
+    soft = attribute_logits(teacher, training.pixels)
+    matching = FeatureMatching(teacher, to_input(pixels[:512]))
+
+    def step(number: int, rows: np.ndarray) -> dict[str, float]:
+        vae.train()
+        x = mirrored(to_input(pixels[rows]))
+        with mixed_precision():
+            mean, log_variance = vae.encoder(x)
+            z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+            reconstructed = vae.decoder(z).float()
+            features = matching(x, reconstructed) if weights.features else torch.zeros(())
+        terms = {
+            "squared error": squared_error(x, reconstructed),
+            "divergence": divergence_from_prior(mean, log_variance),
+            "attributes": attribute_loss(vae.heads(mean), labels[rows], soft[rows]),
+            "features": features,
+        }
+        loss = (
+            terms["squared error"]
+            + weights.divergence * terms["divergence"]
+            + weights.attributes * terms["attributes"]
+            + weights.features * terms["features"]
+        )
+        if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
+            # The penalty costs three passes, so it is taken on some rows of some steps and weighs the more.
+            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], LIPSCHITZ_BOUND)
+            loss = loss + LIPSCHITZ_EVERY * weights.lipschitz * terms["lipschitz"]
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 200.0)
+        optimizer.step()
+        return {name: term.item() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        vae.eval()
+        error = divergence = cross_entropy = correct = 0.0
+        for begin in range(0, len(validation), 256):
+            x = to_input(torch.from_numpy(validation.pixels[begin : begin + 256]))
+            truth = torch.from_numpy(validation.labels[begin : begin + 256]).float()
+            with mixed_precision():
+                mean, log_variance = vae.encoder(x)
+                reconstructed = vae.decoder(mean).float().clamp(0, 1)
+            logits = vae.heads(mean)
+            share = len(x) / len(validation)
+            error += share * squared_error(x, reconstructed).item()
+            divergence += share * divergence_from_prior(mean, log_variance).item()
+            cross_entropy += share * F.binary_cross_entropy_with_logits(logits, truth).item() * truth.shape[1]
+            correct += share * ((logits > 0) == (truth > 0)).float().mean().item()
+        loss = error + weights.divergence * divergence + weights.attributes * cross_entropy
+        return {"loss": loss, "squared error": error, "divergence": divergence, "accuracy": correct}
+
+    train(folder, schedule, {"vae": vae}, {"optimizer": optimizer}, step, validate, every=92)
+    return vae.eval()
