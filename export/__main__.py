@@ -35,8 +35,8 @@ def train_faces(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 24,
-    sharpen_epochs: SharpenEpochs = 6,
+    epochs: Epochs = 15,
+    sharpen_epochs: SharpenEpochs = 3,
     flow_steps: FlowSteps = 8000,
     seed: Seed = 0,
 ) -> None:
@@ -53,8 +53,8 @@ def train_folder(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 24,
-    sharpen_epochs: SharpenEpochs = 6,
+    epochs: Epochs = 15,
+    sharpen_epochs: SharpenEpochs = 3,
     flow_steps: FlowSteps = 8000,
     seed: Seed = 0,
 ) -> None:

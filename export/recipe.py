@@ -25,7 +25,7 @@ from export.pack import Attribute, Origin, write_bundle
 from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import reconstructions, sharpen
-from export.to_onnx import as_exported, decoder_graph, encoder_graph
+from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
 from export.train import VAE, train_teacher, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.bundle import Bundle
@@ -109,19 +109,22 @@ def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> 
     return train_flow(every, encode(vae, validation.pixels), out / "flow", settings.flow_steps, seed=settings.seed)
 
 
-def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> dict[str, bytes]:
-    """``encoder.onnx`` and ``decoder.onnx`` in ``out``."""
+def write_graphs(
+    settings: Settings, images: LabelledImages, out: Path
+) -> tuple[dict[str, bytes], dict[str, float]]:
+    """``encoder.onnx`` and ``decoder.onnx`` in ``out``, and how far they are from torch on 1,000 images."""
     vae = trained(settings, images, out)
     graphs = {"encoder.onnx": encoder_graph(vae), "decoder.onnx": decoder_graph(vae)}
+    compared = differences(vae, graphs, images.part(VALID).pixels[:1000])
     for name, graph in graphs.items():
         (out / name).write_bytes(graph)
-    return graphs
+    return graphs, compared
 
 
 def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, with_gaps: bool = True) -> Bundle:
     """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
     vae = trained(settings, images, out)
-    graphs = write_graphs(settings, images, out)
+    graphs, compared = write_graphs(settings, images, out)
     flow, flow_figures = train_public_flow(settings, images, out)
     training, validation = images.part(TRAIN), images.part(VALID)
     codec = Codec(graphs["encoder.onnx"], graphs["decoder.onnx"], (SIDE, SIDE, 3), settings.latent, threads=2)
@@ -152,6 +155,7 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, wi
         "pixel gradient against real images": mean_gradient(made) / mean_gradient(validation.pixels),
         "mean attribute accuracy": float(((said > 0) == validation.labels).mean()),
         "squared norm of g(z) over its dimension": flow_figures["squared norm share"],
+        **compared,
         **{f"memorisation: {k}": v for k, v in memorisation(seen.mean, unseen.mean, public.mean).items()},
     }
     calibration = calibration_error(said, validation.labels.astype(np.float32))

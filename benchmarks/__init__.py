@@ -1,0 +1,1 @@
+"""Commands that measure every figure which the README quotes."""

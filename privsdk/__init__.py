@@ -1,0 +1,107 @@
+"""privsdk: changes a sample on the device so that what is nobody's business can no longer be inferred from
+it.
+
+::
+
+    bundle = privsdk.Bundle.open("faces")
+    privatizer = privsdk.fit(bundle, private="male", utility="smiling")
+    privatizer.release(["photos"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from privsdk.errors import (
+    BundleError,
+    CancelledError,
+    MissingExtraError,
+    NotReachedError,
+    OutputExistsError,
+    PrivatizerError,
+    PrivsdkError,
+    Refusal,
+    StoreError,
+    UnknownLabelError,
+    UnworkablePairError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from privsdk.bench import measure, measured_text
+    from privsdk.bundle import Bundle, PublicLatents, bundles
+    from privsdk.codec import Latents
+    from privsdk.fitting import fit
+    from privsdk.privatizer import Privatizer
+    from privsdk.progress import ProgressText
+    from privsdk.release import Plan, Release, plan_release
+    from privsdk.reuse import FitSettings, fitted
+    from privsdk.samples.faces import read_faces
+    from privsdk.samples.labels import read_labels
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "CancelledError",
+    "FitSettings",
+    "Latents",
+    "MissingExtraError",
+    "NotReachedError",
+    "OutputExistsError",
+    "Plan",
+    "Privatizer",
+    "PrivatizerError",
+    "PrivsdkError",
+    "ProgressText",
+    "PublicLatents",
+    "Refusal",
+    "Release",
+    "StoreError",
+    "UnknownLabelError",
+    "UnworkablePairError",
+    "UsageError",
+    "__version__",
+    "bundles",
+    "fit",
+    "fitted",
+    "measure",
+    "measured_text",
+    "plan_release",
+    "read_faces",
+    "read_labels",
+]
+
+# Imported when first asked for: `import privsdk` alone needs neither NumPy nor ONNX Runtime.
+_LATER = {
+    "Bundle": "privsdk.bundle",
+    "FitSettings": "privsdk.reuse",
+    "Latents": "privsdk.codec",
+    "Plan": "privsdk.release",
+    "Privatizer": "privsdk.privatizer",
+    "ProgressText": "privsdk.progress",
+    "PublicLatents": "privsdk.bundle",
+    "Release": "privsdk.release",
+    "bundles": "privsdk.bundle",
+    "fit": "privsdk.fitting",
+    "fitted": "privsdk.reuse",
+    "measure": "privsdk.bench",
+    "measured_text": "privsdk.bench",
+    "plan_release": "privsdk.release",
+    "read_faces": "privsdk.samples.faces",
+    "read_labels": "privsdk.samples.labels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'privsdk' has no attribute {name!r}")
+    value = getattr(import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""``python -m privsdk``."""
+
+from privsdk.cli import main
+
+main()

@@ -1,0 +1,134 @@
+"""Attackers: classifiers trained afresh on released latents to find a label.
+
+Each is made as ``Attacker(seed, threads)`` and has ``fit(z, y)`` (float32 ``[N, Z]`` and 0/1 ``[N]``, both
+classes present; returns itself) and ``score(z)`` (float64 ``[N]``: above 0 the attacker says 1).  ``limit``
+is the largest number of samples it is trained on (``None``: all of them); the protocols draw that many.
+They differ in what they can see: means, steps, curved and chequered boundaries, spreads, neighbourhoods.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import ensemble, linear_model, neighbors, neural_network, svm
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+SUBSAMPLE = 6000  # for the attackers whose time grows with the square of the number of samples
+
+
+class Attacker:
+    """What all attackers share; a subclass names itself and sets ``_model``."""
+
+    name: ClassVar[str]
+    limit: ClassVar[int | None] = None
+    _model: ClassifierMixin
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        raise NotImplementedError
+
+    def fit(self, z: NDArray, y: NDArray) -> Self:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is fixed on purpose
+            self._model.fit(z, y)
+        return self
+
+    def score(self, z: NDArray) -> NDArray[np.float64]:
+        """Log-odds of the label, or what the model has in their place."""
+        if hasattr(self._model, "decision_function"):
+            return self._model.decision_function(z).astype(np.float64)
+        probability = np.clip(self._model.predict_proba(z)[:, 1].astype(np.float64), 1e-9, 1 - 1e-9)
+        return np.log(probability) - np.log1p(-probability)
+
+
+class LogisticRegression(Attacker):
+    """A plane: finds a shift of the mean."""
+
+    name = "logistic regression"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = make_pipeline(StandardScaler(), linear_model.LogisticRegression(C=0.1, max_iter=300))
+
+
+class HistGradientBoosting(Attacker):
+    """Gradient-boosted trees: steps and interactions, whatever the scale."""
+
+    name = "gradient-boosted trees"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = ensemble.HistGradientBoostingClassifier(
+            max_iter=150, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=False, random_state=seed
+        )
+
+
+class MultilayerPerceptron(Attacker):
+    """Two hidden layers on the latents as they come."""
+
+    name = "MLP, raw"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = _perceptron(seed)
+
+
+class StandardisedPerceptron(Attacker):
+    """Two hidden layers on latents brought to mean 0 and spread 1."""
+
+    name = "MLP, standardised"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = make_pipeline(StandardScaler(), _perceptron(seed))
+
+
+def _perceptron(seed: int) -> neural_network.MLPClassifier:
+    return neural_network.MLPClassifier(
+        (128, 64), alpha=0.1, batch_size=128, max_iter=12, learning_rate_init=1e-3, random_state=seed
+    )
+
+
+class NearestNeighbours(Attacker):
+    """The share of 1s among the nearest: reads clusters that a smooth boundary misses."""
+
+    name = "k-nearest neighbours"
+    limit = SUBSAMPLE
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = neighbors.KNeighborsClassifier(
+            50, weights="distance", algorithm="brute", n_jobs=threads
+        )
+
+
+class RandomForest(Attacker):
+    """Many deep trees, each on a part of the samples: finds spreads and thresholds."""
+
+    name = "random forest"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = ensemble.RandomForestClassifier(
+            200, min_samples_leaf=5, max_samples=0.25, n_jobs=threads, random_state=seed
+        )
+
+
+class SupportVectorMachine(Attacker):
+    """Radial basis functions: any smooth boundary, and spreads."""
+
+    name = "RBF-SVM"
+    limit = SUBSAMPLE
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._model = make_pipeline(StandardScaler(), svm.SVC(C=1.0, gamma="scale", cache_size=400))
+
+
+ATTACKERS: tuple[type[Attacker], ...] = (
+    LogisticRegression,
+    HistGradientBoosting,
+    MultilayerPerceptron,
+    StandardisedPerceptron,
+    NearestNeighbours,
+    RandomForest,
+    SupportVectorMachine,
+)

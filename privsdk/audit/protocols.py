@@ -1,0 +1,182 @@
+"""How attackers are trained and scored: on released training people, and on released people nobody has seen.
+
+Encoder, scores and flows were trained on the training partition, so its releases may be cleaner than those of
+other people.  Hence two protocols, and the stronger attack counts: :func:`from_training_partition` and
+:func:`cross_fitted`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from privsdk.audit import metrics
+from privsdk.audit.attackers import ATTACKERS, Attacker
+from privsdk.audit.metrics import Estimate
+
+FOLDS = 5
+
+TRAINING_PARTITION = "released training partition"
+FIVE_FOLDS = "five folds of the released test partition"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one attacker found under one protocol, on the test partition.
+
+    ``labels`` and ``scores`` are ``[N]``; ``strata`` is the fold of each sample, since scores of different
+    folds have no common scale; ``thresholds`` float64 ``[N]`` are those of the largest balanced accuracy on
+    validation data; ``samples`` is how many releases the attacker was trained on.
+    """
+
+    attacker: str
+    protocol: str
+    samples: int
+    seconds: float
+    labels: NDArray
+    scores: NDArray[np.float64]
+    strata: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
+
+    @property
+    def leakage(self) -> float:
+        return float(metrics.leakage(self.labels, self.scores, strata=self.strata))
+
+    def estimate(self, weights: NDArray) -> Estimate:
+        """The leakage with its bootstrap; ``weights`` float64 ``[D, N]`` from :func:`metrics.resampled`."""
+        return Estimate(self.leakage, metrics.leakage(self.labels, self.scores, weights, self.strata))
+
+    @property
+    def accuracy(self) -> float:
+        return float(metrics.accuracy(self.labels, self.scores))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """At the attacker's own threshold, as the paper has it."""
+        return float(metrics.balanced_accuracy(self.labels, self.scores))
+
+    @property
+    def best_balanced_accuracy(self) -> float:
+        """At the threshold that was best on validation data."""
+        return float(metrics.balanced_accuracy(self.labels, self.scores, threshold=self.thresholds))
+
+    def summary(self) -> dict[str, str | int | float]:
+        """The figures, for a report."""
+        return {
+            "attacker": self.attacker,
+            "protocol": self.protocol,
+            "samples": self.samples,
+            "leakage": round(self.leakage, 4),
+            "accuracy": round(self.accuracy, 4),
+            "balanced_accuracy": round(self.balanced_accuracy, 4),
+            "best_balanced_accuracy": round(self.best_balanced_accuracy, 4),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Released:
+    """Releases of one partition: ``z`` float32 ``[N, Z]``, a 0/1 label ``[N]``, and who is whose, ``[N]``."""
+
+    z: NDArray
+    labels: NDArray
+    identity: NDArray
+
+    def __getitem__(self, rows: NDArray) -> Released:
+        return Released(self.z[rows], self.labels[rows], self.identity[rows])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def from_training_partition(
+    attacker: type[Attacker],
+    train: Released,
+    valid: Released,
+    test: Released,
+    seed: int = 0,
+    threads: int = 1,
+) -> Attack:
+    """Trained on the released training partition, scored on the test partition."""
+    began = time.perf_counter()
+    part = train[_drawn(len(train), attacker.limit, seed)]
+    trained = attacker(seed, threads).fit(part.z, part.labels)
+    threshold = metrics.best_threshold(valid.labels, trained.score(valid.z))
+    return Attack(
+        attacker.name,
+        TRAINING_PARTITION,
+        len(part),
+        time.perf_counter() - began,
+        test.labels,
+        trained.score(test.z),
+        np.zeros(len(test), np.int64),
+        np.full(len(test), threshold),
+    )
+
+
+def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, threads: int = 1) -> Attack:
+    """Trained on four fifths of the test partition's people, scored on the last fifth, five times over.
+
+    The threshold of a fold is the best one on the scores of the other folds.
+    """
+    began = time.perf_counter()
+    fold = np.empty(len(test), np.int64)
+    scores = np.empty(len(test))
+    samples = []
+    splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    for number, (inside, outside) in enumerate(splits.split(test.z, test.labels, test.identity)):
+        part = test[inside[_drawn(len(inside), attacker.limit, seed)]]
+        fold[outside] = number
+        scores[outside] = attacker(seed, threads).fit(part.z, part.labels).score(test.z[outside])
+        samples.append(len(part))
+    thresholds = np.empty(len(test))
+    for number in range(FOLDS):
+        others = fold != number
+        thresholds[~others] = metrics.best_threshold(test.labels[others], scores[others])
+    return Attack(
+        attacker.name,
+        FIVE_FOLDS,
+        int(np.mean(samples)),
+        time.perf_counter() - began,
+        test.labels,
+        scores,
+        fold,
+        thresholds,
+    )
+
+
+def attack(
+    train: Released,
+    valid: Released,
+    test: Released,
+    attackers: Sequence[type[Attacker]] = ATTACKERS,
+    seed: int = 0,
+    threads: int = 1,
+) -> list[Attack]:
+    """Every attacker under both protocols, the strongest first; ``threads`` of them at a time."""
+
+    def run(task: tuple[type[Attacker], str]) -> Attack:
+        attacker, protocol = task
+        with threadpool_limits(1, user_api="openmp"):  # holds for the calling thread alone
+            if protocol == TRAINING_PARTITION:
+                return from_training_partition(attacker, train, valid, test, seed)
+            return cross_fitted(attacker, test, seed)
+
+    tasks = [(attacker, protocol) for protocol in (TRAINING_PARTITION, FIVE_FOLDS) for attacker in attackers]
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(run, tasks))
+    return sorted(found, key=lambda one: one.leakage, reverse=True)
+
+
+def _drawn(count: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """At most ``limit`` of ``count`` rows, without replacement."""
+    if limit is None or count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))

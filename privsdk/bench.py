@@ -1,0 +1,361 @@
+"""How long everything takes on this machine, how much it needs, and how far that is from the floor.
+
+Each number of threads is measured in a process of its own, since the numerical libraries take theirs when
+they are loaded; so is a cold start, with the memory that it peaks at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from privsdk.bundle import Bundle
+from privsdk.codec import Pixels
+from privsdk.errors import PrivsdkError, UsageError
+from privsdk.fitting import fit
+from privsdk.privatizer import Privatizer
+from privsdk.samples import images
+from privsdk.samples.faces import SIZE, Detector
+from privsdk.store.folder import write_atomically
+
+BATCHES = (1, 16)
+LEAST_SECONDS = 0.6  # that a step is repeated for,
+LEAST_RUNS = 15  # and how often at least
+COLD_STARTS = 3
+MATRIX = 768  # rows of the square matrices whose product shows the processor's peak
+PACKAGES = ("onnxruntime", "numpy", "pillow", "typer", "safetensors")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+FACE_IN_PHOTO = 256  # pixels a side of the face in a photo made for want of a real one
+
+
+def measure(
+    bundle: str | Path = "faces", threads: int | None = None, photo: Path | None = None
+) -> dict[str, Any]:
+    """Everything that :func:`measured_text` tells, as JSON takes it; seconds, bytes, operations a second.
+
+    ``threads``: one number alone, or 1 and all of this machine's where it is ``None``.  ``photo`` is the file
+    for the whole way of a photo; without it one is made from a public latent.
+
+    :raises UsageError: fewer than one thread, or no face in the photo.
+    :raises BundleError: as :meth:`privsdk.Bundle.open`.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads cannot work: give 1 or more")
+    counts = sorted({1, _cores()}) if threads is None else [threads]
+    opened = Bundle.open(bundle, max(counts))
+    began = time.perf_counter()
+    privatizer = fit(opened, *_labels_of(opened))
+    fit_seconds = time.perf_counter() - began
+
+    with TemporaryDirectory(prefix="privsdk-bench-") as scratch:
+        folder = Path(scratch)
+        saved = folder / "bench.privatizer"
+        privatizer.save(saved)
+        shown = folder / "photo.jpg"
+        if photo is not None:
+            write_atomically(shown, _bytes_of(photo))
+        elif opened.sample_shape == (SIZE, SIZE, 3):
+            write_atomically(shown, images.to_bytes(_photo_from(opened), "jpeg"))
+        where = [str(bundle), str(saved), str(shown), str(folder)]
+        steps = [row for count in counts for row in _child("steps", count, *where)]
+        cold = [_cold_start(*where) for _ in range(COLD_STARTS)]
+        privatizer_bytes = saved.stat().st_size
+
+    return {
+        "cpu": cpu_name(),
+        "machine": platform.machine(),
+        "cores": _cores(),
+        "system": platform.platform(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "bundle": {"name": opened.name, "digest": opened.digest},
+        "fit": {
+            "method": privatizer.method,
+            "seconds": fit_seconds,
+            "seconds_recorded": float(privatizer.record["seconds"]),
+        },
+        "cold_start": {
+            "seconds": float(np.median([one["seconds"] for one in cold])),
+            "peak_memory": max(one["peak_memory"] or 0 for one in cold) or None,
+        },
+        "disk": {
+            "bundle": sum(entry["bytes"] for entry in opened.manifest["files"].values()),
+            "privatizer": privatizer_bytes,
+            "packages": {name: _installed_bytes(name) for name in PACKAGES},
+        },
+        "steps": steps,
+    }
+
+
+def measured_text(result: Mapping[str, Any]) -> str:
+    """What was measured, as a table for a terminal."""
+    fit_, cold, disk = result["fit"], result["cold_start"], result["disk"]
+    installed = sum(disk["packages"].values())
+    lines = [
+        f"{result['cpu']} ({result['machine']}, {result['cores']} cores), {result['system']}",
+        f"bundle {result['bundle']['name']} {result['bundle']['digest'][:12]}",
+        "",
+        f"{'step':<22}{'threads':>8}{'batch':>7}{'median':>11}{'95%':>11}{'a sample':>11}{'floor':>11}"
+        f"{'times floor':>13}",
+    ]
+    for row in result["steps"]:
+        median, floor = row["median"], row["floor"]
+        shown = (_ms(median), _ms(row["p95"]), _ms(median / row["batch"]), _ms(floor) if floor else "-")
+        times = f"{median / floor:.1f}" if floor else "-"
+        columns = "".join(f"{one:>11}" for one in shown)
+        lines.append(f"{row['step']:<22}{row['threads']:>8}{row['batch']:>7}{columns}{times:>13}")
+    memory = f", {cold['peak_memory'] / 2**20:.0f} MiB at its peak" if cold["peak_memory"] else ""
+    lines += [
+        "",
+        f"fit with its built-in check ({fit_['method']}): {fit_['seconds']:.1f} s",
+        f"cold start, from the shell to the first sample: {cold['seconds']:.2f} s{memory}",
+        f"on disk: bundle {disk['bundle'] / 1e6:.1f} MB, privatizer {disk['privatizer'] / 1e6:.2f} MB, "
+        f"packages {installed / 1e6:.0f} MB",
+        "floor: multiply-adds of the graph at this processor's measured peak; for a photo, decoding it and "
+        "finding the face",
+    ]
+    return "\n".join(lines)
+
+
+def compared(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each step of ``result`` with its median of ``earlier`` and how many times as long it takes now.
+
+    Raises UsageError where they come from different processors: the ratio would be one of processors.
+    """
+    for what in ("cpu", "machine"):
+        if result.get(what) != earlier.get(what):
+            raise UsageError(
+                f"these figures are from {result.get(what)!r}, the earlier ones from {earlier.get(what)!r}: "
+                "compare figures of one processor, or measure both on the same one"
+            )
+    before = {(row["step"], row["threads"], row["batch"]): row["median"] for row in earlier["steps"]}
+    rows = []
+    for row in result["steps"]:
+        place = (row["step"], row["threads"], row["batch"])
+        if place in before:
+            rows.append(
+                {
+                    "step": row["step"],
+                    "threads": row["threads"],
+                    "batch": row["batch"],
+                    "median": row["median"],
+                    "earlier": before[place],
+                    "times": row["median"] / before[place],
+                }
+            )
+    return rows
+
+
+def cpu_name() -> str:
+    """What this machine calls its processor, or the board where the processor says nothing of itself."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip() or platform.processor()
+    for source, key in (("/proc/cpuinfo", "model name"), ("/proc/cpuinfo", "Hardware")):
+        for line in _text(source).splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key and value.strip():
+                return value.strip()
+    board = _text("/proc/device-tree/model").strip("\0\n ")
+    parts = {
+        line.partition(":")[2].strip() for line in _text("/proc/cpuinfo").splitlines() if "CPU part" in line
+    }
+    named = ", ".join([board, *(f"CPU part {part}" for part in sorted(parts))] if board else sorted(parts))
+    return named or platform.processor() or "unknown processor"
+
+
+def peak(seconds: float = 0.5) -> float:
+    """Multiply-adds a second of a large float32 matrix product in NumPy, the best of several."""
+    matrix = np.random.default_rng(0).standard_normal((MATRIX, MATRIX), dtype=np.float32)
+    return MATRIX**3 / min(timed(lambda: matrix @ matrix, seconds))
+
+
+def timed(call: Callable[[], object], seconds: float = LEAST_SECONDS, runs: int = LEAST_RUNS) -> list[float]:
+    """Seconds that each of many calls took, after two that do not count."""
+    call(), call()
+    taken: list[float] = []
+    while sum(taken) < seconds or len(taken) < runs:
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def _steps(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> list[dict[str, Any]]:
+    """Every step at this number of threads, in this process."""
+    opened = Bundle.open(bundle, threads)
+    privatizer = Privatizer.load(saved, opened)
+    operations = peak()
+    rows: list[dict[str, Any]] = []
+
+    def step(name: str, batch: int, call: Callable[[], object], floor: float | None) -> None:
+        taken = timed(call)
+        rows.append(
+            {
+                "step": name,
+                "threads": threads,
+                "batch": batch,
+                "median": float(np.median(taken)),
+                "p95": float(np.percentile(taken, 95)),
+                "runs": len(taken),
+                "floor": floor,
+            }
+        )
+
+    for batch in BATCHES:
+        z = np.resize(opened.public.mean, (batch, opened.latent_size))
+        samples = opened.decode(z)
+        latents = opened.encode(samples)
+        draws = np.arange(batch, dtype=np.uint64)
+        floors = [_floor(opened, graph, batch, operations) for graph in ("encoder", "decoder")]
+        step("encode", batch, lambda s=samples: opened.encode(s), floors[0])
+        step("filter", batch, lambda u=latents, d=draws: privatizer.perturb(u, draws=d), None)
+        step("decode", batch, lambda z=z: opened.decode(z), floors[1])
+    if Path(shown).exists():
+        detector = Detector(threads)
+        bare = float(np.median(timed(lambda: detector.find(images.read(Path(shown))))))
+        for batch in BATCHES:
+            step(
+                "photo, file to file",
+                batch,
+                lambda b=batch: _release(privatizer, [shown] * b, scratch),
+                bare * batch,
+            )
+    return rows
+
+
+def _release(privatizer: Privatizer, photos: Sequence[str], scratch: str) -> None:
+    with TemporaryDirectory(dir=scratch) as output:
+        privatizer.release(photos, output, key=bytes(32))
+
+
+def _first_sample(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> dict[str, Any]:
+    """Open everything and privatize one sample; how much memory that took."""
+    opened = Bundle.open(bundle, threads)
+    privatizer = Privatizer.load(saved, opened)
+    if Path(shown).exists():
+        _release(privatizer, [shown], scratch)
+    else:
+        opened.decode(
+            privatizer.perturb(opened.encode(opened.decode(opened.public.mean[:1])), draws=_ONE_DRAW)
+        )
+    return {"peak_memory": _peak_memory()}
+
+
+_ONE_DRAW = np.zeros(1, np.uint64)
+
+
+def _cold_start(*where: str) -> dict[str, Any]:
+    began = time.perf_counter()
+    found = _child("first", 1, *where)
+    return {"seconds": time.perf_counter() - began, **found}
+
+
+def _child(job: str, threads: int, *where: str) -> Any:
+    """What a fresh process with this many threads finds, as it printed it."""
+    environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    asked = subprocess.run(
+        [sys.executable, "-c", _CHILD, job, str(threads), *where],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UsageError(f"the measuring process with {threads} threads failed: {reason}")
+    return json.loads(asked.stdout)
+
+
+_CHILD = "import sys; from privsdk.bench import _run; _run(*sys.argv[1:])"
+
+
+def _run(job: str, threads: str, *where: str) -> None:
+    jobs: dict[str, Callable[..., Any]] = {"steps": _steps, "first": _first_sample}
+    try:
+        found = jobs[job](int(threads), *where)
+    except PrivsdkError as error:
+        sys.exit(str(error))
+    sys.stdout.write(json.dumps(found))
+
+
+def _labels_of(bundle: Bundle) -> tuple[str, str]:
+    """The pair that is fitted: the one of the README where the bundle has it."""
+    wanted = ("Male", "Smiling")
+    return wanted if set(wanted) <= set(bundle.attributes) else (bundle.attributes[0], bundle.attributes[1])
+
+
+def _photo_from(bundle: Bundle) -> Pixels:
+    """uint8 [480, 640, 3]: a decoded public latent on grey, the first in which a face is found."""
+    detector = Detector()
+    for sample in bundle.decode(bundle.public.mean[:32]):
+        photo = np.full((480, 640, 3), 128, np.uint8)
+        face = images.resize(sample, FACE_IN_PHOTO, FACE_IN_PHOTO)
+        photo[112 : 112 + FACE_IN_PHOTO, 192 : 192 + FACE_IN_PHOTO] = face
+        if detector.find(photo):
+            return photo
+    raise UsageError("no face is found in what this bundle decodes: give a photo")
+
+
+def _bytes_of(photo: Path) -> bytes:
+    if not Detector().find(images.read(photo)):
+        raise UsageError(f"no face is found in {photo}: give a photo that shows one")
+    return photo.read_bytes()
+
+
+def _floor(bundle: Bundle, graph: str, batch: int, operations: float) -> float | None:
+    """Seconds for the graph's multiply-adds at the peak; None where the manifest does not count them."""
+    count = bundle.quality.get(f"{graph} multiply-adds")
+    return float(count) * batch / operations if count else None
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _installed_bytes(package: str) -> int:
+    """The size of an installed package's files; 0 where it is not installed as one."""
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        return 0
+    paths = (Path(str(file.locate())) for file in files)
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("onnxruntime", "numpy")}
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

@@ -1,0 +1,349 @@
+"""An encoder bundle: encoder, decoder, scores, public flow and public latents, checked and ready to use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk import noise
+from privsdk.arrays import Arrays, unpack
+from privsdk.codec import Codec, Floats, Latents, Pixels
+from privsdk.errors import BundleError, UsageError
+from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.scores import ScoreNetwork
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+REQUIRED_FILES = (
+    "encoder.onnx",
+    "decoder.onnx",
+    "scores.safetensors",
+    "flow.safetensors",
+    "public_latents.safetensors",
+    "MODEL_CARD.md",
+)
+LARGEST_FILE = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PublicLatents:
+    """M latents of nobody: drawn from the public flow, decoded and encoded again.
+
+    ``mean`` and ``variance`` are float32 [M, Z]; ``labels`` uint8 [M, A], drawn from the scores of ``mean``.
+    """
+
+    mean: Floats
+    variance: Floats
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+class Bundle:
+    """A frozen encoder bundle.  Immutable, and safe to share between threads.
+
+    Opened by :meth:`open`; the folder is not looked at again after that.
+    """
+
+    def __init__(self, manifest: bytes, files: Mapping[str, bytes], threads: int = 1) -> None:
+        """From the bytes of ``manifest.json`` and of the files that it lists; raises BundleError."""
+        self._manifest = manifest
+        parsed = _parsed(manifest)
+        _check_files(parsed, files)
+        self.digest: str = hashlib.sha256(manifest).hexdigest()
+        self.name: str = parsed["name"]
+        self.kind: str = parsed["kind"]
+        self.sample_shape: tuple[int, ...] = tuple(parsed["sample"]["shape"])
+        self.latent_size: int = parsed["latent_size"]
+        self.attributes: tuple[str, ...] = tuple(entry["name"] for entry in parsed["attributes"])
+        self.terms: str = parsed["terms"]
+        self.codec = Codec(
+            files["encoder.onnx"], files["decoder.onnx"], self.sample_shape, self.latent_size, threads
+        )
+        self.scores = self._load_scores(_arrays("scores.safetensors", files)[0])
+        self.flow = self._load_flow(_arrays("flow.safetensors", files)[0])
+        self._public_latents = self._load_public_latents(*_arrays("public_latents.safetensors", files))
+
+    @classmethod
+    def open(cls, name_or_folder: str | Path, threads: int = 1) -> Bundle:
+        """The shipped bundle of that name, or the one in that folder; ``threads`` is for encoding and
+        decoding.
+
+        A name means a shipped bundle before it means a folder: write ``./faces`` for the folder.  Every file
+        is read once, its size and SHA-256 compared with the manifest's, and loaded from those bytes.  Raises
+        BundleError, naming the file, where one is missing, damaged or not listed, and where there is no such
+        bundle.
+        """
+        if threads < 1:
+            raise UsageError(f"{threads} threads cannot work: give 1 or more")
+        folder = _folder(name_or_folder)
+        manifest = _read(folder / MANIFEST, LARGEST_FILE)
+        entries = _parsed(manifest)["files"]
+        files = {name: _read(folder / name, entry["bytes"]) for name, entry in entries.items()}
+        unlisted = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.name not in files and path.name != MANIFEST and not path.name.startswith(".")
+        )
+        if unlisted:
+            raise BundleError(f"{folder} holds {unlisted[0]}, which its manifest does not list: take it away")
+        return cls(manifest, files, threads)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says, as a copy of the caller's own."""
+        return _parsed(self._manifest)
+
+    @property
+    def base_rates(self) -> dict[str, float]:
+        """For each attribute the share of the training people that have it."""
+        return {entry["name"]: float(entry["base_rate"]) for entry in self.manifest["attributes"]}
+
+    @property
+    def gaps(self) -> dict[str, float]:
+        """For each attribute how much more leaks on held-out real samples than on public latents (an AUROC
+        difference).
+        """
+        return {entry["name"]: float(entry["gap"]) for entry in self.manifest["attributes"]}
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """What was measured of this bundle when it was packed."""
+        return dict(self.manifest["quality"])
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """The latent dimensions that the encoder uses: bool [Z]."""
+        return self.flow.used.copy()
+
+    @cached_property
+    def public(self) -> PublicLatents:
+        """The public latents; label = 1 where a uniform draw is below sigmoid(score of the mean).
+
+        The draws come from the seed in the file: every device has the same labels.
+        """
+        stored, log_variance, seed = self._public_latents
+        mean = stored.astype(np.float32)
+        count = mean.shape[0] * len(self.attributes)
+        draws = noise.uniforms(np.array([seed], np.uint64), count, "public labels").reshape(len(mean), -1)
+        probabilities = 1 / (1 + np.exp(-self.scores.scores(mean).astype(np.float64)))
+        labels = (draws < probabilities).astype(np.uint8)
+        variance = np.exp(log_variance.astype(np.float32))
+        for array in (mean, variance, labels):
+            array.setflags(write=False)
+        return PublicLatents(mean, variance, labels)
+
+    def encode(self, samples: Pixels) -> Latents:
+        """uint8 [N, *sample_shape] to latents: mean and variance, float32 [N, Z]."""
+        return self.codec.encode(samples)
+
+    def decode(self, z: Floats) -> Pixels:
+        """float32 [N, Z] to samples: uint8 [N, *sample_shape]."""
+        return self.codec.decode(z)
+
+    def verify(self) -> None:
+        """Run every part on a few public latents; raises BundleError, naming the file that does not work."""
+        z = self.public.mean[:4]
+        again = self.encode(self.decode(z))
+        back = self.flow.inverse(self.flow.forward(z))
+        parts = {
+            "encoder.onnx": np.concatenate([again.mean, again.variance]),
+            "scores.safetensors": self.scores.scores(again.mean),
+            "flow.safetensors": back,
+        }
+        for name, numbers in parts.items():
+            if not np.isfinite(numbers).all():
+                raise BundleError(f"{name} gives numbers that are not finite: get the bundle again")
+        if np.abs(back - z)[:, self.flow.used].max() > 0.01:
+            raise BundleError("flow.safetensors does not invert itself: get the bundle again")
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name!r}, {len(self.attributes)} attributes, digest {self.digest[:12]})"
+
+    def _load_scores(self, arrays: Arrays) -> ScoreNetwork:
+        zero = np.zeros((1, self.latent_size), np.float32)
+        try:
+            scores = ScoreNetwork.from_arrays(arrays)
+            found = scores.scores(zero).shape
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise BundleError(
+                f"scores.safetensors holds no score network ({error!r}): export it again"
+            ) from error
+        if found != (1, len(self.attributes)):
+            raise BundleError(f"scores.safetensors is for {found[1]} attributes, not {len(self.attributes)}")
+        return scores
+
+    def _load_flow(self, arrays: Arrays) -> PublicFlow:
+        zero = np.zeros((1, self.latent_size), np.float32)
+        try:
+            flow = PublicFlow.from_arrays(arrays)
+            found = flow.inverse(flow.forward(zero)).shape
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise BundleError(
+                f"flow.safetensors holds no public flow ({error!r}): export it again"
+            ) from error
+        if found != zero.shape:
+            raise BundleError(
+                f"flow.safetensors is for latents of {found[1]} numbers, not {self.latent_size}"
+            )
+        return flow
+
+    def _load_public_latents(
+        self, arrays: Arrays, metadata: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16], int]:
+        name = "public_latents.safetensors"
+        mean, log_variance, seed = arrays.get("mean"), arrays.get("log_variance"), metadata.get("seed")
+        if mean is None or log_variance is None or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise BundleError(f"{name} lacks mean, log_variance or the seed of the labels: export it again")
+        if mean.shape != log_variance.shape or mean.ndim != 2 or mean.shape[1] != self.latent_size:
+            raise BundleError(f"{name} has the shapes {mean.shape} and {log_variance.shape}: export it again")
+        return mean, log_variance, seed
+
+
+def bundles() -> list[str]:
+    """The names of the bundles that ship with this installation, sorted."""
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Path]:
+    """Shipped bundles by name: beside the package in a clone, inside it in a wheel, where they win."""
+    package = Path(__file__).resolve().parent
+    return {
+        manifest.parent.name: manifest.parent
+        for models in (package.parent / "models", package / "models")
+        for manifest in models.glob(f"*/{MANIFEST}")
+    }
+
+
+def _folder(name_or_folder: str | Path) -> Path:
+    shipped = _shipped()
+    if isinstance(name_or_folder, str) and name_or_folder in shipped:
+        return shipped[name_or_folder]
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise BundleError(
+            f"{name_or_folder} is neither a shipped bundle nor a folder: "
+            f"choose from {', '.join(sorted(shipped)) or 'folders, none is shipped'}"
+        )
+    return folder
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file with at most ``limit`` of them."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is no file: get the bundle again")
+        if status.st_size > limit:
+            raise BundleError(f"{path} has {status.st_size} bytes, not {limit}: get the bundle again")
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): get the bundle again") from error
+
+
+def _parsed(manifest: bytes) -> dict[str, Any]:
+    """What the bytes of ``manifest.json`` say, after a check of all that the rest relies on."""
+    try:
+        parsed = json.loads(manifest)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{MANIFEST} is no JSON ({error}): get the bundle again") from error
+    if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
+        found = parsed.get("schema") if isinstance(parsed, dict) else None
+        raise BundleError(
+            f"{MANIFEST} has schema {found!r}, this version reads {SCHEMA}: update privsdk or the bundle"
+        )
+    for place, holds in _EXPECTED.items():
+        if not holds(parsed.get(place)):
+            raise BundleError(f"{MANIFEST} has no valid {place!r}: export it again")
+    return parsed
+
+
+def _check_files(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    for name in REQUIRED_FILES:
+        if name not in manifest["files"]:
+            raise BundleError(f"{MANIFEST} does not list {name}: export it again")
+    for name, entry in manifest["files"].items():
+        content = files[name]
+        if len(content) != entry["bytes"]:
+            raise BundleError(f"{name} has {len(content)} bytes, not {entry['bytes']}: get the bundle again")
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise BundleError(
+                f"{name} is not what the manifest lists (another SHA-256): get the bundle again"
+            )
+
+
+def _arrays(name: str, files: Mapping[str, bytes]) -> tuple[Arrays, dict[str, Any]]:
+    try:
+        return unpack(files[name])
+    except ValueError as error:
+        raise BundleError(f"{name} is damaged: {error}; get the bundle again") from error
+
+
+def _is_count(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None
+
+
+def _is_sample(value: object) -> bool:
+    if not isinstance(value, dict) or value.get("dtype") != "uint8":
+        return False
+    shape = value.get("shape")
+    return isinstance(shape, list) and 0 < len(shape) <= 3 and all(_is_count(size, 4096) for size in shape)
+
+
+def _are_attributes(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    if not all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and entry["name"].isprintable()
+        and _is_number(entry.get("base_rate"))
+        and 0 <= entry["base_rate"] <= 1
+        and _is_number(entry.get("gap"))
+        for entry in value
+    ):
+        return False
+    return len({entry["name"] for entry in value}) == len(value)
+
+
+def _are_files(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        _is_name(name)
+        and name != MANIFEST
+        and isinstance(entry, dict)
+        and _is_count(entry.get("bytes"), LARGEST_FILE)
+        and isinstance(entry.get("sha256"), str)
+        for name, entry in value.items()
+    )
+
+
+_EXPECTED = {
+    "name": _is_name,
+    "kind": _is_name,
+    "sample": _is_sample,
+    "latent_size": lambda value: _is_count(value, 65536),
+    "attributes": _are_attributes,
+    "files": _are_files,
+    "terms": lambda value: isinstance(value, str),
+    "quality": lambda value: isinstance(value, dict),
+}

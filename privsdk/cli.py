@@ -1,0 +1,386 @@
+"""The command line.  It calls the public API and says in words what came of it.
+
+Results go to stdout (with ``--json`` for machines), progress and errors to stderr.  Exit codes: 0 done, 1
+some samples refused, 2 usage, 3 bundle or privatizer invalid, 4 the requested privacy or utility was not
+reached, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+import privsdk
+
+app = typer.Typer(
+    name="privsdk",
+    help="Changes photos of faces so that one label can hardly be inferred any more and another still can.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+Method = Literal["flow", "minmax"]
+Faces = Literal["largest", "all"]
+Names = Literal["random", "keep"]
+Format = Literal["png", "jpeg", "webp"]
+
+BundleOption = Annotated[str, typer.Option(help="Encoder bundle: a shipped name, or a folder.")]
+PrivateOption = Annotated[
+    list[str], typer.Option("--private", help="Label to hide; several times, or with commas, for several.")
+]
+UtilityOption = Annotated[list[str], typer.Option("--utility", help="Label to keep; as --private.")]
+MethodOption = Annotated[Method, typer.Option(help="flow: the default filter; minmax: the paper's.")]
+FairnessOption = Annotated[
+    float | None, typer.Option(help="Lambda, how much of the utility label is given up; chosen by itself.")
+]
+AOption = Annotated[float, typer.Option("--a", help="Borrowed score: 1 like the population, 0 least change.")]
+RhoOption = Annotated[float, typer.Option("--rho", help="Share of the rest of the face that is kept.")]
+BudgetOption = Annotated[float | None, typer.Option(help="Largest mean distortion of a latent.")]
+MaxLeakageOption = Annotated[
+    float | None, typer.Option(help="Largest leakage (AUROC, .5 to 1) to accept; else exit code 4.")
+]
+LabelAwareOption = Annotated[
+    bool, typer.Option("--label-aware", help="minmax only: the filter is told labels.")
+]
+FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
+DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
+SeedOption = Annotated[int, typer.Option(help="The same seed fits the same filter.")]
+ThreadsOption = Annotated[int, typer.Option(help="Threads for encoding and decoding.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+
+
+@app.command()
+def privatize(
+    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    private: PrivateOption = [],  # noqa: B006 - typer reads the default and never changes it
+    utility: UtilityOption = [],  # noqa: B006
+    bundle: BundleOption = "faces",
+    method: MethodOption = "flow",
+    privatizer: Annotated[Path | None, typer.Option(help="A privatizer from `privsdk fit`.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New folder; <input>-released beside the input.")
+    ] = None,
+    faces: Annotated[
+        Faces, typer.Option(help="Release the largest face of a photo, or all.")
+    ] = "largest",
+    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are aligned crops already.")] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: file names, then a column for each label.")
+    ] = None,
+    names: Annotated[Names, typer.Option(help="Names of the released images.")] = "random",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
+    preview: Annotated[Path | None, typer.Option(help="Before/after sheet, for your eyes only.")] = None,
+    format: Annotated[Format, typer.Option(help="Format of the released images.")] = "png",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    fairness: FairnessOption = None,
+    a: AOption = 1.0,
+    rho: RhoOption = 1.0,
+    budget: BudgetOption = None,
+    max_leakage: MaxLeakageOption = None,
+    label_aware: LabelAwareOption = False,
+    form: FormOption = "nonlinear",
+    divergence: DivergenceOption = "l2",
+    seed: FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
+DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
+SeedOption = 0,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Release each face in the photos as a new image that hides the private label and keeps the utility
+    label.
+    """
+    with _errors_in_words(), _progress(quiet) as on_progress:
+        plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
+        if privatizer is not None and (private or utility):
+            raise privsdk.UsageError(
+                "--privatizer holds its labels already: leave out --private and --utility"
+            )
+        if privatizer is None and not (private and utility):
+            raise privsdk.UsageError("say what to hide and what to keep: --private LABEL --utility LABEL")
+        if label_aware and labels is None:
+            raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
+        opened = privsdk.Bundle.open(bundle, threads=threads)
+        if dry_run:
+            _print_plan(plan, opened, as_json)
+            return
+        if privatizer is not None:
+            chosen = privsdk.Privatizer.load(privatizer, opened)
+            if max_leakage is not None:
+                chosen.require(max_leakage)
+        else:
+            chosen = privsdk.fitted(
+                opened, _split(private), _split(utility), settings, on_progress=on_progress
+            )
+        wanted = (*chosen.private, *chosen.utility)
+        results = chosen.release(
+            plan.photos,
+            plan.output,
+            labels=privsdk.read_labels(labels, wanted) if labels is not None else None,
+            faces=faces,
+            aligned=aligned,
+            names=names,
+            on_progress=on_progress,
+            format=format,
+            preview=preview,
+        )
+    released = [result for result in results if isinstance(result, privsdk.Release)]
+    refused = [result for result in results if isinstance(result, privsdk.Refusal)]
+    for refusal in refused:
+        _say(f"refused {refusal}", sys.stderr)
+    if as_json:
+        _print_results(plan.output, chosen, released, refused)
+    elif not quiet:
+        _say(_counted(released, refused, plan.output))
+        if preview is not None:
+            _say(f"The preview {preview} shows the originals: it is for your eyes only, do not share it.")
+        _say(_in_words(chosen))
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Option("-o", "--output", help="The new privatizer file.")],
+    private: PrivateOption,
+    utility: UtilityOption,
+    bundle: BundleOption = "faces",
+    method: MethodOption = "flow",
+    fairness: FairnessOption = None,
+    a: AOption = 1.0,
+    rho: RhoOption = 1.0,
+    budget: BudgetOption = None,
+    max_leakage: MaxLeakageOption = None,
+    label_aware: LabelAwareOption = False,
+    form: FormOption = "nonlinear",
+    divergence: DivergenceOption = "l2",
+    seed: FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
+DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
+SeedOption = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit a filter for these labels and save it.
+
+    For `privsdk privatize --privatizer FILE`, which then needs no torch.
+    """
+    with _errors_in_words(), _progress(quiet) as on_progress:
+        if file.exists():
+            raise privsdk.OutputExistsError(f"{file} exists already: choose another name, or take it away")
+        settings = privsdk.FitSettings(
+            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
+        )
+        privatizer = privsdk.fitted(
+            privsdk.Bundle.open(bundle), _split(private), _split(utility), settings, on_progress=on_progress
+        )
+        privatizer.save(file)
+    if as_json:
+        _print_json({"file": str(file), "bundle": privatizer.bundle.digest, "record": privatizer.record})
+    elif not quiet:
+        _say(f"Saved {file}, fitted in {privatizer.record.get('seconds', 0):.0f} s.")
+        _say(_in_words(privatizer))
+
+
+@app.command()
+def bundles(as_json: JsonOption = False) -> None:
+    """List the encoder bundles that ship, and their figures."""
+    with _errors_in_words():
+        found = [_described(privsdk.Bundle.open(name)) for name in privsdk.bundles()]
+    if as_json:
+        _print_json(found)
+        return
+    for entry in found:
+        _say(f"{entry['name']}  ({entry['kind']}, digest {entry['digest'][:12]})")
+        _say(f"  terms: {entry['terms']}")
+        for name, value in entry["quality"].items():
+            _say(f"  {name}: {value if not isinstance(value, dict) else json.dumps(value)}")
+        _say("  attributes, and the share of people who have them:")
+        for name, rate in entry["attributes"].items():
+            _say(f"    {name} {rate:.2f}")
+    if not found:
+        _say("no bundle ships with this installation")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[str, typer.Argument(help="A shipped name, or a folder.")], as_json: JsonOption = False
+) -> None:
+    """Check that an encoder bundle is whole and works.
+
+    Every file is compared with the manifest, and every part is tried.
+    """
+    with _errors_in_words():
+        opened = privsdk.Bundle.open(bundle)
+        opened.verify()
+    if as_json:
+        _print_json({"bundle": opened.name, "digest": opened.digest, "valid": True})
+    else:
+        _say(f"{opened.name} is whole and works (digest {opened.digest})")
+
+
+@app.command()
+def bench(
+    bundle: BundleOption = "faces",
+    threads: Annotated[
+        int | None, typer.Option(help="Measure with this many threads, not with 1 and all.")
+    ] = None,
+    photo: Annotated[Path | None, typer.Option(help="Photo of a face; one is made without it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how long everything takes on this machine."""
+    with _errors_in_words():
+        measured = privsdk.measure(bundle, threads, photo)
+    if as_json:
+        _print_json(measured)
+    else:
+        _say(privsdk.measured_text(measured))
+
+
+def main() -> None:
+    """Run the command line, and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold what the terminal's encoding cannot show; that is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    """Every error that a user can meet is one line on stderr, and its exit code."""
+    try:
+        yield
+    except privsdk.PrivsdkError as error:
+        _say(f"privsdk: {error}", sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except OSError as error:
+        _say(f"privsdk: {error}", sys.stderr)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        _say("privsdk: interrupted; what was released before stays", sys.stderr)
+        raise typer.Exit(130) from error
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    if quiet:
+        yield None
+        return
+    shown = privsdk.ProgressText()
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def _split(names: Sequence[str]) -> list[str]:
+    """Names given several times, or several with commas."""
+    return [name.strip() for given in names for name in given.split(",") if name.strip()]
+
+
+def _say(text: str, stream: Any = None) -> None:
+    """One print; what a file's name could do to a terminal is taken out."""
+    printable = "".join(
+        character if character.isprintable() or character == "\n" else "?" for character in text
+    )
+    typer.echo(printable if stream is None else printable.replace("\n", " "), file=stream)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _print_plan(plan: privsdk.Plan, bundle: privsdk.Bundle, as_json: bool) -> None:
+    if as_json:
+        photos = [str(photo) for photo in plan.photos]
+        _print_json({"photos": photos, "output": str(plan.output), "bundle": bundle.digest})
+        return
+    for photo in plan.photos:
+        _say(str(photo))
+    _say(f"{_count(len(plan.photos), 'photo')} would be released to {plan.output}; nothing was done.")
+
+
+def _print_results(
+    output: Path,
+    privatizer: privsdk.Privatizer,
+    released: Sequence[privsdk.Release],
+    refused: Sequence[privsdk.Refusal],
+) -> None:
+    _print_json(
+        {
+            "output": str(output),
+            "released": [
+                {
+                    "source": each.source,
+                    "face": each.face,
+                    "file": str(each.path),
+                    "labels": dict(each.labels),
+                }
+                for each in released
+            ],
+            "refused": [
+                {"source": each.source, "reason": each.reason, "detail": each.detail} for each in refused
+            ],
+            "bundle": privatizer.bundle.digest,
+            "record": privatizer.record,
+        }
+    )
+
+
+def _counted(released: Sequence[privsdk.Release], refused: Sequence[privsdk.Refusal], output: Path) -> str:
+    text = f"{_count(len(released), 'face')} released to {output}."
+    if refused:
+        reasons = Counter(refusal.reason for refusal in refused)
+        named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        text += f" {_count(len(refused), 'photo')} refused: {named}."
+    return text
+
+
+def _in_words(privatizer: privsdk.Privatizer) -> str:
+    """What fresh attackers found when the filter was fitted."""
+    check: Mapping[str, Any] = privatizer.record["check"]
+    lines = [
+        f"What a freshly trained attacker still infers (method {privatizer.method}; measured on "
+        f"{check.get('measured_on', 'public latents')}):"
+    ]
+    for label, found in check["private"].items():
+        of_a_hundred = 100 * min(found["leakage"] + found["gap"], 1)
+        lines.append(
+            f"  {label}, hidden: of two releases, one of each kind, it tells which is which {of_a_hundred:.0f} "
+            f"times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; always naming the "
+            f"commoner kind: {100 * found['base_rate']:.0f}%."
+        )
+    for label, found in check.get("utility", {}).items():
+        lines.append(
+            f"  {label}, kept: it names {100 * found['accuracy']:.1f}% rightly "
+            f"({100 * found['accuracy_unfiltered']:.1f}% unfiltered)."
+        )
+    return "\n".join(lines)
+
+
+def _described(bundle: privsdk.Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "kind": bundle.kind,
+        "digest": bundle.digest,
+        "terms": bundle.terms,
+        "quality": bundle.quality,
+        "attributes": bundle.base_rates,
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,120 @@
+"""Samples to latents and back: the frozen encoder and decoder, through ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk.errors import BundleError, UsageError
+from privsdk.runtime import session
+
+BATCH = 64
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the encoder says of N samples: q(z|x) = N(mean, diag(variance)); both float32 [N, Z]."""
+
+    mean: Floats
+    variance: Floats
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 2 or self.mean.shape != self.variance.shape:
+            raise UsageError(
+                f"latents need a mean and a variance [N, Z], not {self.mean.shape} and {self.variance.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, rows: slice | Sequence[int] | NDArray[Any]) -> Latents:
+        """The latents of some of the samples: a slice, indices, or a mask; of one sample: ``latents[i:i +
+        1]``.
+        """
+        return Latents(self.mean[rows], self.variance[rows])
+
+
+class Codec:
+    """An encoder and a decoder in ONNX, checked against the shapes they should have.  Immutable, for any
+    thread.
+
+    ``encoder``: ``samples`` uint8 [N, *sample_shape] to ``mean``, ``log_variance`` float32 [N, Z];
+    ``decoder``: ``latents`` float32 [N, Z] to ``samples`` uint8 [N, *sample_shape].
+    """
+
+    def __init__(
+        self,
+        encoder: bytes,
+        decoder: bytes,
+        sample_shape: tuple[int, ...],
+        latent_size: int,
+        threads: int = 1,
+    ) -> None:
+        """Raises BundleError where a graph cannot be loaded or has other inputs or outputs."""
+        self.sample_shape = sample_shape
+        self.latent_size = latent_size
+        sample = ("tensor(uint8)", sample_shape)
+        latent = ("tensor(float)", (latent_size,))
+        self._encoder = _checked(
+            "encoder.onnx", encoder, {"samples": sample}, {"mean": latent, "log_variance": latent}, threads
+        )
+        self._decoder = _checked("decoder.onnx", decoder, {"latents": latent}, {"samples": sample}, threads)
+
+    def encode(self, samples: Pixels) -> Latents:
+        """uint8 [N, *sample_shape] to the latents of N samples; raises UsageError for anything else."""
+        expected = f"uint8 [N, {', '.join(map(str, self.sample_shape))}]"
+        if samples.dtype != np.uint8 or samples.shape[1:] != self.sample_shape or samples.ndim == 0:
+            raise UsageError(f"samples are {expected}, not {samples.dtype} {list(samples.shape)}")
+        mean = np.empty((len(samples), self.latent_size), np.float32)
+        log_variance = np.empty_like(mean)
+        for start in range(0, len(samples), BATCH):
+            rows = slice(start, start + BATCH)
+            mean[rows], log_variance[rows] = self._encoder.run(
+                ["mean", "log_variance"], {"samples": np.ascontiguousarray(samples[rows])}
+            )
+        return Latents(mean, np.exp(log_variance))
+
+    def decode(self, z: Floats) -> Pixels:
+        """float32 [N, Z] to uint8 [N, *sample_shape]; raises UsageError for other shapes and non-finite
+        numbers.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise UsageError(f"latents are float32 [N, {self.latent_size}], not {z.dtype} {list(z.shape)}")
+        z = np.ascontiguousarray(z, np.float32)
+        if not np.isfinite(z).all():
+            raise UsageError("the latents hold numbers that are not finite: leave those rows out")
+        samples = np.empty((len(z), *self.sample_shape), np.uint8)
+        for start in range(0, len(z), BATCH):
+            rows = slice(start, start + BATCH)
+            (samples[rows],) = self._decoder.run(["samples"], {"latents": z[rows]})
+        return samples
+
+
+Signature = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def _checked(name: str, graph: bytes, inputs: Signature, outputs: Signature, threads: int) -> Any:
+    try:
+        loaded = session(graph, threads)
+    except Exception as error:  # ONNX Runtime has no common base for what a bad graph makes it raise.
+        raise BundleError(
+            f"{name} cannot be loaded ({str(error).splitlines()[0]}): get the bundle again"
+        ) from error
+    for side, declared, expected in (
+        ("input", loaded.get_inputs(), inputs),
+        ("output", loaded.get_outputs(), outputs),
+    ):
+        found = {tensor.name: (tensor.type, tuple(tensor.shape[1:])) for tensor in declared}
+        fixed = [tensor.name for tensor in declared if tensor.shape and isinstance(tensor.shape[0], int)]
+        if found != expected:
+            raise BundleError(f"{name} has the {side}s {found}, not {expected}: export it again")
+        if fixed:
+            raise BundleError(f"{name} fixes the batch size of {fixed[0]}: export it with a dynamic one")
+    return loaded

@@ -1,0 +1,69 @@
+"""Filters: latent to perturbed latent, plain arrays in and plain arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk.errors import PrivatizerError
+
+__all__ = ["Filter", "load"]
+
+
+class Filter(Protocol):
+    """What turns a latent into a perturbed latent.
+
+    ``kind`` names it for :func:`load`; ``label_aware`` says whether ``perturb`` wants the private label.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def label_aware(self) -> bool: ...
+
+    def perturb(
+        self,
+        mean: NDArray[np.float32],
+        variance: NDArray[np.float32],
+        seeds: NDArray[np.uint64],
+        private: NDArray[Any] | None = None,
+    ) -> NDArray[np.float32]:
+        """float32 [N, Z] from ``mean`` and ``variance`` [N, Z]; one seed a row decides all chance."""
+        ...
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Every array that :func:`load` needs, by name."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Everything else that :func:`load` needs, as JSON takes it."""
+        ...
+
+
+def load(kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Filter:
+    """The filter of this ``kind`` that had these ``settings()`` and ``arrays()``.
+
+    :raises PrivatizerError: no filter is of this kind, or something of it is missing.
+    """
+    from privsdk.filters.flow import FlowFilter
+
+    try:
+        if kind == FlowFilter.kind:
+            return FlowFilter.from_arrays(settings, arrays)
+        if kind == "linear":
+            from privsdk.filters.linear import LinearFilter
+
+            return LinearFilter.from_arrays(settings, arrays)
+        if kind == "nonlinear":
+            from privsdk.filters.nonlinear import NonlinearFilter
+
+            return NonlinearFilter.from_arrays(settings, arrays)
+    except (KeyError, ValueError, TypeError) as error:
+        raise PrivatizerError(f"the {kind} filter is damaged ({error}): fit it again") from error
+    raise PrivatizerError(
+        f"there is no filter of kind {kind!r}: it was saved by another version of privsdk; fit it again"
+    )

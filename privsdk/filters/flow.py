@@ -1,0 +1,160 @@
+"""The default filter: Gaussianise, take the scores out, put others in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk import noise
+from privsdk.filters.code import CodeFlow
+from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.fair_score import FairScore
+from privsdk.filters.scores import ScoreNetwork, clipped
+
+Floats = NDArray[np.float32]
+Seeds = NDArray[np.uint64]
+
+NEIGHBOURS = 64
+NEWTON_STEPS = 12
+NEWTON_TOLERANCE = 1e-3
+NEWTON_STRIDE = 4.0
+
+
+@dataclass(frozen=True)
+class FlowFilter:
+    """Replaces the private score by a borrowed one, and the utility score by the fair one; keeps the rest.
+
+    With s the scores of the posterior mean, z a posterior sample and t' the fair score on the scale of s_u::
+
+        e   = f(g(z); s_p, s_u)                       the code
+        s'_p = (1 - a) m(t') + a draw                 the borrowed score
+        e'  = rho e + sqrt(1 - rho^2) xi              xi ~ N(0, I)
+        z~  = g^-1(f^-1(e'; s'_p, t'))                then Newton steps until its scores are s'_p and t'
+
+    The draw is the private score of one of the 64 entries of ``population`` whose utility scores are nearest
+    t', m(t') the mean of those.  ``population`` is float32 [M, K], scores of public latents; in it, as in
+    ``scores``, the ``private`` private scores come before the utility scores.  Latent dimensions that the
+    encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed at a release.
+    """
+
+    kind: ClassVar[str] = "flow"
+    label_aware: ClassVar[bool] = False
+
+    scores: ScoreNetwork
+    flow: PublicFlow
+    code: CodeFlow
+    fair_score: FairScore
+    population: Floats
+    private: int
+    a: float = 1.0
+    rho: float = 1.0
+
+    def perturb(
+        self, mean: Floats, variance: Floats, seeds: Seeds, private: NDArray[Any] | None = None
+    ) -> Floats:
+        """Perturbed latents z~, float32 [N, Z], of posteriors with ``mean`` and ``variance``, float32 [N, Z].
+
+        ``seeds`` is uint64 [N]: every random choice of a row is a function of its seed.  ``private`` is not
+        looked at.
+        """
+        scores = clipped(self.scores.scores(mean))
+        code = self.codes(mean, variance, seeds, scores)
+        if self.rho < 1:
+            fresh = noise.normal(seeds, code.shape[1], "code")
+            code = np.float32(self.rho) * code + np.float32(np.sqrt(1 - self.rho**2)) * fresh
+        target = self.targets(scores, seeds)
+        z = self.flow.inverse(self.code.inverse(code, target))
+        unused = ~self.flow.used
+        if unused.any():
+            z[:, unused] = noise.normal(seeds, int(unused.sum()), "unused")
+        return self.onto(z, target)
+
+    def codes(self, mean: Floats, variance: Floats, seeds: Seeds, scores: Floats) -> Floats:
+        """The codes e of a posterior sample of each row, given its scores: float32 [N, U]."""
+        z = mean + np.sqrt(variance) * noise.normal(seeds, mean.shape[1], "posterior")
+        return self.code.forward(self.flow.forward(z.astype(np.float32)), scores)
+
+    def targets(self, scores: Floats, seeds: Seeds) -> Floats:
+        """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""
+        fair = self.fair_score.rescaled(scores)
+        borrowed = nearest(self.population[:, self.private :], fair, self.population[:, : self.private])
+        position = (noise.uniform(seeds, "draw") * borrowed.shape[1]).astype(np.int64)
+        draw = borrowed[np.arange(len(borrowed)), position]
+        mixed = (1 - self.a) * borrowed.mean(axis=1) + self.a * draw
+        return np.concatenate([mixed, fair], axis=1, dtype=np.float32)
+
+    def onto(self, z: Floats, target: Floats) -> Floats:
+        """``z`` moved as little as possible, by Newton steps, until its scores are ``target`` [N, K]."""
+        z = z.copy()
+        moving = np.arange(len(z))
+        for _ in range(NEWTON_STEPS):
+            scores, gradient = self.scores.gradient(z[moving])
+            missing = target[moving] - scores
+            open_ = np.abs(missing).max(axis=1) > NEWTON_TOLERANCE
+            if not open_.any():
+                break
+            moving, missing, gradient = moving[open_], missing[open_], gradient[open_]
+            gram = gradient @ gradient.transpose(0, 2, 1)
+            gram += (
+                1e-6
+                * np.eye(gram.shape[1], dtype=np.float32)
+                * np.trace(gram, axis1=1, axis2=2)[:, None, None]
+            )
+            step = (np.linalg.solve(gram, missing[:, :, None]).transpose(0, 2, 1) @ gradient)[:, 0]
+            length = np.linalg.norm(step, axis=1, keepdims=True)
+            z[moving] += step * np.minimum(1, NEWTON_STRIDE / np.maximum(length, 1e-12)).astype(np.float32)
+        return z
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Every array of the filter, by name."""
+        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+            "scores": self.scores.arrays(),
+            "flow": self.flow.arrays(),
+            "code": self.code.arrays(),
+            "fair_score": self.fair_score.arrays(),
+        }
+        named = {f"{part}.{name}": array for part, holder in parts.items() for name, array in holder.items()}
+        return {"population": self.population, **named}
+
+    def settings(self) -> dict[str, Any]:
+        """What is not an array, as JSON takes it."""
+        return {"private": self.private, "a": self.a, "rho": self.rho}
+
+    @classmethod
+    def from_arrays(
+        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
+    ) -> FlowFilter:
+        """The filter that had these ``settings()`` and ``arrays()``."""
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {
+                key.removeprefix(f"{name}."): array
+                for key, array in arrays.items()
+                if key.startswith(f"{name}.")
+            }
+
+        return cls(
+            scores=ScoreNetwork.from_arrays(part("scores")),
+            flow=PublicFlow.from_arrays(part("flow")),
+            code=CodeFlow.from_arrays(part("code")),
+            fair_score=FairScore.from_arrays(part("fair_score")),
+            population=np.asarray(arrays["population"], np.float32),
+            private=int(settings["private"]),
+            a=float(settings["a"]),
+            rho=float(settings["rho"]),
+        )
+
+
+def nearest(known: Floats, wanted: Floats, values: Floats) -> Floats:
+    """The ``values`` [M, P] of the rows of ``known`` [M, V] nearest to each of ``wanted``: [N, 64, P]."""
+    neighbours = min(NEIGHBOURS, len(known))
+    chosen = np.empty((len(wanted), neighbours), np.int64)
+    for start in range(0, len(wanted), 256):
+        block = wanted[start : start + 256]
+        distance = sum((block[:, None, column] - known[:, column]) ** 2 for column in range(known.shape[1]))
+        chosen[start : start + 256] = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
+    return values[np.sort(chosen, axis=1)]

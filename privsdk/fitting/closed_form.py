@@ -1,0 +1,129 @@
+"""The parts of a flow filter that have a closed form, in NumPy: all of it, where torch is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk.filters.code import ConditionalAffine, context, features
+from privsdk.filters.fair_score import FairScore
+from privsdk.filters.scores import elu
+from privsdk.fitting.material import Part
+
+Floats = NDArray[np.float32]
+
+KNOTS = (0.005, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.995)
+SCORING_STEPS = 8
+BINS = 16
+SMALL = 1e-3
+
+
+def conditional_affine(x: Floats, scores: Floats) -> ConditionalAffine:
+    """The affine map that makes ``x`` [N, U] as normal as it can, given ``scores`` [N, K].
+
+    The mean is a least-squares regression on the features of the scores; the log-scale maximises the normal
+    likelihood of the residual by Fisher scoring (F^-1 phi'(r^2 / sigma^2 - 1) / 2, with F = phi'phi); the
+    linear map whitens what is left.
+    """
+    knots = np.quantile(scores, KNOTS, axis=0).astype(np.float32)
+    knots += SMALL * np.arange(len(knots), dtype=np.float32)[:, None]
+    basis = features(scores, knots).astype(np.float64)
+    gram = basis.T @ basis
+    gram += SMALL * len(x) / len(gram) * np.eye(len(gram))
+    mean = np.linalg.solve(gram, basis.T @ x)
+    residual = x - basis @ mean
+    log_scale = np.zeros_like(mean)
+    for _ in range(SCORING_STEPS):
+        excess = np.square(residual * np.exp(-(basis @ log_scale))) - 1
+        log_scale += np.linalg.solve(gram, basis.T @ np.minimum(excess, 10)) / 2
+    scaled = residual * np.exp(-(basis @ log_scale))
+    variance, directions = np.linalg.eigh(scaled.T @ scaled / len(scaled))
+    spread = np.sqrt(variance)
+    whiten = (directions / spread) @ directions.T
+    colour = (directions * spread) @ directions.T
+    parts = (knots, mean, log_scale, whiten, colour)
+    return ConditionalAffine(*(part.astype(np.float32) for part in parts))
+
+
+def fair_score(scores: Floats, private: int, strength: float, seed: int) -> FairScore:
+    """A fair score without training: a utility score becomes its rank among those of a like private score.
+
+    With F(. | s_p) the distribution of s_u among those (a table of 16 bins) and Q its quantile function over
+    all, t = (1 - strength) s_u + strength Q(F(s_u | s_p)), for one private score after the other.  At
+    strength 1, t is independent of the private scores.  The map is then written as the network that
+    ``FairScore`` applies, its hidden units random and its output fitted by least squares.
+    """
+    wanted = scores[:, private:].astype(np.float64)
+    for column in range(private):
+        for kept in range(wanted.shape[1]):
+            fair = _rank_within(scores[:, column], wanted[:, kept])
+            wanted[:, kept] += strength * (fair - wanted[:, kept])
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(0, 1.5, (scores.shape[1], 96)).astype(np.float32)
+    hidden_bias = rng.uniform(-3, 3, 96).astype(np.float32)
+    basis = elu(context(scores) @ hidden + hidden_bias).astype(np.float64)
+    basis = np.concatenate([basis, np.ones((len(basis), 1))], axis=1)
+    gram = basis.T @ basis + SMALL * np.eye(basis.shape[1])
+    out = np.linalg.solve(gram, basis.T @ (wanted - scores[:, private:])).astype(np.float32)
+    return on_scale(hidden, hidden_bias, out[:-1], out[-1], scores)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fair score, the lambda (or strength) it was made with, and the utility accuracy lost by it."""
+
+    fairness: float
+    lost: float
+    score: FairScore
+
+
+def candidates(
+    train: Part, validation: Part, private: int, strengths: Sequence[float], seed: int
+) -> list[Candidate]:
+    """A fair score for each of ``strengths``, which rise."""
+    found = []
+    for strength in strengths:
+        score = fair_score(train.scores, private, strength, seed)
+        found.append(Candidate(strength, utility_lost(score, validation, private), score))
+    return found
+
+
+def utility_lost(score: FairScore, part: Part, private: int) -> float:
+    """The most that a utility label's accuracy falls when t' is read in place of s_u."""
+    belief = part.belief[:, private:]
+
+    def accuracy(said: Floats) -> Floats:
+        return np.where(said > 0, belief, 1 - belief).mean(axis=0)
+
+    return float((accuracy(part.scores[:, private:]) - accuracy(score.rescaled(part.scores))).max())
+
+
+def on_scale(hidden: Floats, hidden_bias: Floats, out: Floats, out_bias: Floats, scores: Floats) -> FairScore:
+    """The fair score of these weights, with the quantiles that bring it back to the scale of s_u."""
+    ranks = (np.arange(257) + 0.5) / 257
+    empty = np.zeros((2, len(out_bias)), np.float32)
+    raw = FairScore(hidden, hidden_bias, out, out_bias, empty, empty)
+    fair = np.quantile(raw.fair(scores), ranks, axis=0).astype(np.float32)
+    plain = np.quantile(scores[:, -len(out_bias) :], ranks, axis=0).astype(np.float32)
+    return FairScore(hidden, hidden_bias, out, out_bias, fair, plain)
+
+
+def _rank_within(private: Floats, utility: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Q(F(utility | private)): the rank is read in the two nearest bins of the private score, and blended."""
+    edges = np.quantile(private, np.linspace(0, 1, BINS + 1))
+    centres = (edges[:-1] + edges[1:]) / 2
+    bins = np.clip(np.searchsorted(edges, private, side="right") - 1, 0, BINS - 1)
+    members = [np.sort(utility[bins == index]) for index in range(BINS)]
+    ranks = np.stack(
+        [np.interp(utility, sorted_, (np.arange(len(sorted_)) + 0.5) / len(sorted_)) for sorted_ in members],
+        axis=1,
+    )
+    position = np.clip(np.interp(private, centres, np.arange(BINS)), 0, BINS - 1.001)
+    lower = position.astype(np.int64)
+    rows = np.arange(len(utility))
+    share = position - lower
+    rank = (1 - share) * ranks[rows, lower] + share * ranks[rows, lower + 1]
+    return np.quantile(utility, rank)

@@ -1,0 +1,149 @@
+"""The default filter's fit: fair score, code, and the settings that hold a distortion budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk.errors import NotReachedError, UsageError
+from privsdk.filters.code import CodeFlow
+from privsdk.filters.flow import FlowFilter
+from privsdk.fitting import closed_form
+from privsdk.fitting.closed_form import Candidate
+from privsdk.fitting.material import Material, Part
+from privsdk.fitting.wish import Wish
+
+if TYPE_CHECKING:
+    from privsdk.bundle import Bundle
+
+Floats = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+
+FAIRNESS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)
+STRENGTH = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
+UTILITY_LOST = 0.005
+DRAWS = 4
+POPULATION = 4096
+SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The numbers of a fit, each in its range."""
+
+    fairness: float | None
+    a: float
+    rho: float
+    budget: float | None
+    max_leakage: float | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.fairness is not None and not 0 <= self.fairness < float("inf"):
+            raise UsageError(f"fairness is {self.fairness}: it is 0 or more")
+        if not 0 <= self.a <= 1:
+            raise UsageError(f"a is {self.a}: it lies between 0 (the mean score) and 1 (a drawn one)")
+        if not 0 < self.rho <= 1:
+            raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"the budget is {self.budget}: it is above 0")
+        if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
+            raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")
+
+
+def fit_flow(
+    bundle: Bundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
+) -> tuple[FlowFilter, dict[str, Any]]:
+    """The filter, and what was chosen on the way for the record."""
+    hidden = len(wish.private)
+    train, validation = material.train, material.validation
+    rng = np.random.default_rng([asked.seed, 3])
+    drawn = []
+    for done in range(DRAWS):
+        drawn.append(bundle.flow.forward(train.draw(rng)))
+        report("codes", done + 1, DRAWS)
+    x = np.concatenate(drawn)
+    scores = np.tile(train.scores, (DRAWS, 1))
+    affine = closed_form.conditional_affine(x, scores)
+
+    if with_torch:
+        from privsdk.fitting.code import train_code
+        from privsdk.fitting.fair_score import candidates
+
+        report("fair score", 0, 1)
+        given = FAIRNESS if asked.fairness is None else (asked.fairness,)
+        choices = candidates(train, validation, hidden, given, asked.seed)
+        report("fair score", 1, 1)
+        code = train_code(affine, x, scores, asked.seed, lambda done, total: report("flow", done, total))
+    else:
+        strengths = STRENGTH if asked.fairness is None else (min(asked.fairness, 1.0),)
+        choices = closed_form.candidates(train, validation, hidden, strengths, asked.seed)
+        code = CodeFlow(affine, None)
+
+    allowed = [choice for choice in choices if choice.lost <= UTILITY_LOST] or choices[:1]
+    population = train.scores[:: max(1, len(train) // POPULATION)][:POPULATION]
+    fitted = FlowFilter(
+        bundle.scores.only(wish.columns),
+        bundle.flow,
+        code,
+        allowed[-1].score,
+        population,
+        hidden,
+        asked.a,
+        asked.rho,
+    )
+    chosen = allowed[-1]
+    seeds = rng.integers(0, 2**63, len(validation), dtype=np.uint64)
+    if asked.budget is not None:
+        harder = choices[choices.index(chosen) :]
+        fitted, chosen = _within_budget(fitted, harder, validation, seeds, asked.budget, asked.a)
+    released = fitted.perturb(validation.mean, validation.variance, seeds)
+    moved = distortion(released, validation, bundle.used)
+    residual = np.abs(fitted.scores.scores(released) - fitted.targets(validation.scores, seeds)).max(axis=1)
+    return fitted, {
+        "fairness": chosen.fairness,
+        "utility_lost_by_fairness": chosen.lost,
+        "a": fitted.a,
+        "rho": fitted.rho,
+        "budget": asked.budget,
+        "distortion": moved,
+        "distortion_share": moved / _apart(validation, bundle.used),
+        "score_residual": float(np.quantile(residual, 0.99)),
+    }
+
+
+def _within_budget(
+    fitted: FlowFilter,
+    choices: Sequence[Candidate],
+    validation: Part,
+    seeds: NDArray[np.uint64],
+    budget: float,
+    a: float,
+) -> tuple[FlowFilter, Candidate]:
+    """Lowers a, then raises lambda, until the distortion on validation latents is within the budget."""
+    reached = []
+    for choice in choices:
+        for share in (value * a for value in SMALLER_A):
+            tried = replace(fitted, fair_score=choice.score, a=share)
+            released = tried.perturb(validation.mean, validation.variance, seeds)
+            reached.append(distortion(released, validation, tried.flow.used))
+            if reached[-1] <= budget:
+                return tried, choice
+    raise NotReachedError(
+        f"a distortion of at most {budget:g} was asked for, and {min(reached):.3g} is the least reached: "
+        "allow a larger budget, or raise rho"
+    )
+
+
+def distortion(released: Floats, part: Part, used: NDArray[np.bool_]) -> float:
+    """Mean ||z~ - z||^2 over the dimensions that the encoder uses, z the posterior mean."""
+    return float(np.square(released - part.mean)[:, used].sum(axis=1).mean())
+
+
+def _apart(part: Part, used: NDArray[np.bool_]) -> float:
+    """The mean squared distance between the latents of two samples, over the same dimensions."""
+    return float(2 * part.mean.var(axis=0)[used].sum())

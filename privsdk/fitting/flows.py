@@ -1,0 +1,188 @@
+"""The flow of couplings in torch: defined and trained here, applied by ``privsdk.filters.couplings``.
+
+One definition serves the public flow g (no context; trained centrally for many minutes, with checkpoints) and
+the code's conditional flow f (context: scores; trained on the device in seconds).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from privsdk.filters.couplings import LOG_SCALE_BOUND, Couplings
+
+
+class CouplingFlow(nn.Module):
+    """A chain of affine couplings of halves, each behind a fixed random rotation; at first, rotations alone.
+
+    ``size`` is the number of inputs, ``context`` that of the numbers the couplings may look at besides;
+    ``width`` that of the units in each of a conditioner's two hidden SiLU layers.
+    """
+
+    def __init__(self, size: int, couplings: int, width: int, context: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.kept = size - size // 2
+        self.context = context
+        moved = size // 2
+        random = torch.randn(couplings, size, size, generator=generator, dtype=torch.float64)
+        self.register_buffer("rotation", torch.linalg.qr(random)[0].float())
+        self.rotation: Tensor
+
+        def weight(inputs: int, outputs: int) -> nn.Parameter:
+            spread = math.sqrt(2.0 / inputs)
+            return nn.Parameter(spread * torch.randn(couplings, inputs, outputs, generator=generator))
+
+        self.weight_1 = weight(self.kept + context, width)
+        self.bias_1 = nn.Parameter(torch.zeros(couplings, width))
+        self.weight_2 = weight(width, width)
+        self.bias_2 = nn.Parameter(torch.zeros(couplings, width))
+        self.weight_3 = nn.Parameter(torch.zeros(couplings, width, 2 * moved))
+        self.bias_3 = nn.Parameter(torch.zeros(couplings, 2 * moved))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Codes [N, D] of ``x`` [N, D] given ``context`` [N, C], and the log-determinant [N]."""
+        log_determinant = x.new_zeros(len(x))
+        for layer in range(len(self.rotation)):
+            x = x @ self.rotation[layer]
+            a, b = x[:, : self.kept], x[:, self.kept :]
+            log_scale, shift = self._conditioner(layer, a, context)
+            x = torch.cat([a, b * log_scale.exp() + shift], dim=1)
+            log_determinant = log_determinant + log_scale.sum(1)
+        return x, log_determinant
+
+    def inverse(self, code: Tensor, context: Tensor | None = None) -> Tensor:
+        """What :meth:`forward` makes ``code`` of."""
+        x = code
+        for layer in range(len(self.rotation) - 1, -1, -1):
+            a, b = x[:, : self.kept], x[:, self.kept :]
+            log_scale, shift = self._conditioner(layer, a, context)
+            x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1) @ self.rotation[layer].T
+        return x
+
+    def negative_log_likelihood(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Of each row, in nats a dimension, up to the constant of the normal density: [N]."""
+        code, log_determinant = self(x, context)
+        return (0.5 * code.square().sum(1) - log_determinant) / x.shape[1]
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The weights by name, as :class:`privsdk.filters.couplings.Couplings` reads them."""
+        return {
+            name: value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()
+        }
+
+    def to_numpy(self) -> Couplings:
+        """The same flow in NumPy."""
+        return Couplings.from_arrays(self.arrays())
+
+    def _conditioner(self, layer: int, a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if context is not None:
+            a = torch.cat([a, context], dim=1)
+        hidden = nn.functional.silu(torch.addmm(self.bias_1[layer], a, self.weight_1[layer]))
+        hidden = nn.functional.silu(torch.addmm(self.bias_2[layer], hidden, self.weight_2[layer]))
+        raw = torch.addmm(self.bias_3[layer], hidden, self.weight_3[layer])
+        log_scale, shift = raw.chunk(2, dim=1)
+        return LOG_SCALE_BOUND * torch.tanh(log_scale / LOG_SCALE_BOUND), shift
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a flow is trained: AdamW on a one-cycle learning rate, gradients clipped, averaged weights kept.
+
+    ``average`` is the most that the running average keeps of itself in a step (it starts lower, so that a
+    short training is averaged too); ``warm_up`` the share of the steps in which the learning rate rises.
+    """
+
+    steps: int
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    average: float = 0.999
+    warm_up: float = 0.1
+    clip: float = 5.0
+
+
+class FlowTraining:
+    """Trains a flow one step at a time; can be stopped anywhere and go on from :meth:`state`.
+
+    ::
+
+        training = FlowTraining(flow, Schedule(steps=1000))
+        while training.step < training.schedule.steps:
+            training.take(batch)                  # returns the mean negative log-likelihood
+        flow = training.averaged
+    """
+
+    def __init__(self, flow: CouplingFlow, schedule: Schedule) -> None:
+        self.flow = flow
+        self.schedule = schedule
+        self.averaged = copy.deepcopy(flow).requires_grad_(False)
+        self.step = 0
+        self._optimizer = torch.optim.AdamW(
+            flow.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+
+    def take(self, x: Tensor, context: Tensor | None = None) -> float:
+        """One step on the batch ``x`` [N, D], ``context`` [N, C]; its mean negative log-likelihood."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        loss = self.flow.negative_log_likelihood(x, context).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.flow.parameters(), self.schedule.clip)
+        self._optimizer.step()
+        self.step += 1
+        self._average()
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`load` needs to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "flow": self.flow.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of a training with the same flow and schedule."""
+        self.step = state["step"]
+        self.flow.load_state_dict(state["flow"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _learning_rate(self) -> float:
+        done = self.step / self.schedule.steps
+        if done < self.schedule.warm_up:
+            return self.schedule.learning_rate * (0.05 + 0.95 * done / self.schedule.warm_up)
+        falling = (done - self.schedule.warm_up) / (1 - self.schedule.warm_up)
+        return self.schedule.learning_rate * (
+            0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
+        )
+
+    def _average(self) -> None:
+        kept = min(self.schedule.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.averaged.parameters(), self.flow.parameters(), strict=True):
+                mean.lerp_(value, 1 - kept)
+
+
+def validation_loss(flow: CouplingFlow, x: Tensor, context: Tensor | None = None, batch: int = 4096) -> float:
+    """The mean negative log-likelihood of ``x`` [N, D], as :class:`FlowTraining` gives it."""
+    with torch.no_grad():
+        total = sum(
+            float(
+                flow.negative_log_likelihood(
+                    x[start : start + batch], None if context is None else context[start : start + batch]
+                ).sum()
+            )
+            for start in range(0, len(x), batch)
+        )
+    return total / len(x)

@@ -1,0 +1,348 @@
+"""The object a developer embeds: a bundle and a filter fitted to one person's wish, ready to release."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privsdk import filters, noise
+from privsdk.arrays import Arrays, pack, unpack
+from privsdk.bundle import Bundle, bundles
+from privsdk.codec import Floats, Latents, Pixels
+from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
+from privsdk.release import Labels, Names, Progress, Release, release
+from privsdk.samples.faces import Faces
+from privsdk.samples.images import Format
+from privsdk.store.folder import write_atomically
+from privsdk.store.key import device_key
+
+SCHEMA = 1
+BATCH = 16
+CLOSEST = 2.0
+"""Mean absolute difference to the original, in grey levels, from which on a sample counts as another image.
+
+A reconstruction alone, with nothing hidden, differs from its photo by ten or more.
+"""
+
+
+class Privatizer:
+    """Changes samples so that the private labels can no longer be inferred from them, the utility labels
+    still can.
+
+    Immutable, and safe to share between threads.  Made by :func:`privsdk.fit`, or :meth:`load`.
+    """
+
+    def __init__(self, bundle: Bundle, filter: filters.Filter, record: Mapping[str, Any]) -> None:
+        """``record`` is JSON and has at least ``private`` and ``utility`` (lists of the bundle's attributes),
+        ``method`` and ``check``, what fresh attackers found when the filter was fitted.  Raises
+        PrivatizerError otherwise.
+        """
+        self.bundle = bundle
+        self.filter = filter
+        try:
+            self._record = json.loads(json.dumps(dict(record), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise PrivatizerError(f"the privatizer's record is no JSON ({error}): fit it again") from error
+        for name, holds in _EXPECTED.items():
+            if not holds(self._record.get(name)):
+                raise PrivatizerError(f"the privatizer's record has no valid {name!r}: fit it again")
+        unknown = sorted({*self.private, *self.utility} - {*bundle.attributes})
+        if unknown:
+            raise PrivatizerError(
+                f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again"
+            )
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """The labels that are hidden."""
+        return tuple(self._record["private"])
+
+    @property
+    def utility(self) -> tuple[str, ...]:
+        """The labels that are kept."""
+        return tuple(self._record["utility"])
+
+    @property
+    def method(self) -> str:
+        """How the filter was fitted: ``flow``, ``minmax`` or ``closed-form``."""
+        return str(self._record["method"])
+
+    @property
+    def label_aware(self) -> bool:
+        """Whether the filter wants the private labels of the samples."""
+        return self.filter.label_aware
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How the filter was fitted and what fresh attackers found then, as a copy of the caller's own."""
+        return copy.deepcopy(self._record)
+
+    def require(self, max_leakage: float) -> None:
+        """Raises NotReachedError where a private label leaks more: the AUROC found at the fit plus the
+        bundle's gap.
+        """
+        for label, found in self._record["check"]["private"].items():
+            leakage = found["leakage"] + found["gap"]
+            if leakage > max_leakage:
+                raise NotReachedError(
+                    f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it for "
+                    f"real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with a larger "
+                    "fairness or a smaller rho"
+                )
+
+    def perturb(
+        self, latents: Latents, private: NDArray[Any] | None = None, draws: NDArray[np.uint64] | None = None
+    ) -> Floats:
+        """The perturbed latents: float32 [N, Z].
+
+        ``private`` is what a label-aware filter wants, 0 or 1: int [N], or [N, P] of P labels; ``draws``
+        uint64 [N], one seed a row for all its random choices: without it they come from the latents' bytes
+        and the device key, so nothing averages away.  Raises UsageError where the lengths differ or a label
+        is missing, Refusal (``not-privatized``) where the filter fails.
+        """
+        if draws is None:
+            rows = np.concatenate([latents.mean, latents.variance], axis=1)
+            draws = noise.sample_seeds(device_key(), rows, "latents")
+        z, refused = self._perturb(latents, private, np.asarray(draws, np.uint64))
+        _raise_first(refused, "latents")
+        return z
+
+    def privatize(
+        self, samples: Pixels, private: NDArray[Any] | None = None, key: bytes | None = None
+    ) -> Pixels:
+        """The samples as they may be released: uint8 [N, *sample_shape] to the same.
+
+        ``private`` is as in :meth:`perturb`; ``key`` 32 bytes, the device key without it.  The same sample
+        and key give the same release.  Raises UsageError for other shapes, Refusal (``not-privatized``) with
+        the position of the first sample that came out as it went in; nothing is returned then.
+        """
+        released, refused = self.privatize_each(samples, private, key if key is not None else device_key())
+        _raise_first(refused, "samples")
+        return released
+
+    def privatize_each(
+        self, samples: Pixels, private: NDArray[Any] | None, key: bytes
+    ) -> tuple[Pixels, dict[int, Refusal]]:
+        """As :meth:`privatize`; the samples that must not go out are zero, and in the dictionary by their
+        position.
+        """
+        if private is not None and len(private) != len(samples):
+            raise UsageError(f"{len(samples)} samples need {len(samples)} private labels, not {len(private)}")
+        released = np.zeros_like(samples)
+        refused: dict[int, Refusal] = {}
+        for start in range(0, len(samples), BATCH):
+            rows = slice(start, start + BATCH)
+            batch = samples[rows]
+            seeds = noise.sample_seeds(key, batch, "sample")
+            labels = None if private is None else private[rows]
+            z, failed = self._perturb(self.bundle.encode(batch), labels, seeds)
+            decoded = self.bundle.decode(z)
+            difference = np.abs(decoded.astype(np.int16) - batch).reshape(len(batch), -1).mean(axis=1)
+            for row in np.flatnonzero(difference < CLOSEST):
+                failed.setdefault(int(row), _not_privatized("What came out is the original or close to it."))
+            decoded[list(failed)] = 0
+            released[rows] = decoded
+            refused.update({start + row: refusal for row, refusal in failed.items()})
+        return released, refused
+
+    def release(
+        self,
+        paths: Sequence[str | Path],
+        output: str | Path | None = None,
+        labels: Labels | None = None,
+        faces: Faces = "largest",
+        aligned: bool = False,
+        names: Names = "random",
+        key: bytes | None = None,
+        on_progress: Progress | None = None,
+        cancel: Callable[[], bool] | None = None,
+        format: Format = "png",
+        preview: str | Path | None = None,
+    ) -> list[Release | Refusal]:
+        """Photos to privatized faces, files to files: see :func:`privsdk.release.release`."""
+        return release(
+            self,
+            paths,
+            output,
+            labels=labels,
+            faces=faces,
+            aligned=aligned,
+            names=names,
+            key=key,
+            on_progress=on_progress,
+            cancel=cancel,
+            format=format,
+            preview=preview,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the privatizer to a file, without the bundle.  Raises OutputExistsError, and UsageError where
+        it cannot.
+        """
+        path = Path(path)
+        if path.exists():
+            raise OutputExistsError(f"{path} exists already: choose another name, or take it away")
+        try:
+            write_atomically(path, self.to_bytes())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: str | Path, bundle: Bundle | None = None) -> Privatizer:
+        """The privatizer in a file; without ``bundle`` the shipped bundle of the name it was fitted for is
+        opened.
+
+        Raises PrivatizerError where the file is damaged, no privatizer, or belongs to another bundle.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PrivatizerError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            return cls.from_bytes(data, bundle)
+        except PrivatizerError as error:
+            raise PrivatizerError(f"{path}: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """What :meth:`save` writes."""
+        arrays = self.filter.arrays()
+        content = {
+            "schema": SCHEMA,
+            "bundle": {"name": self.bundle.name, "digest": self.bundle.digest},
+            "filter": {"kind": self.filter.kind, "settings": self.filter.settings()},
+            "record": self._record,
+        }
+        return pack(arrays, {**content, "digest": _digest(arrays, content)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, bundle: Bundle | None = None) -> Privatizer:
+        """The privatizer that :meth:`to_bytes` made ``data`` of; raises PrivatizerError."""
+        try:
+            arrays, content = unpack(data)
+            digest = content.pop("digest")
+            name, bundle_digest = content["bundle"]["name"], content["bundle"]["digest"]
+            kind, settings = content["filter"]["kind"], content["filter"]["settings"]
+            schema, record = content["schema"], content["record"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PrivatizerError("this is no privatizer, or a damaged one: fit it again") from error
+        if schema != SCHEMA:
+            raise PrivatizerError(f"it has schema {schema!r}, this version reads {SCHEMA}: fit it again")
+        if digest != _digest(arrays, content):
+            raise PrivatizerError("it is damaged (its digest is another): fit it again")
+        if bundle is None:
+            if name not in bundles():
+                raise PrivatizerError(f"it needs the bundle {name!r}, which is not here: open it and hand it over")
+            bundle = Bundle.open(name)
+        if bundle.digest != bundle_digest:
+            raise PrivatizerError(
+                f"it was fitted for the bundle {name} with the digest {str(bundle_digest)[:12]}, not for "
+                f"{bundle.name} with {bundle.digest[:12]}: open that bundle, or fit again"
+            )
+        privatizer = cls(bundle, filters.load(kind, settings, arrays), record)
+        privatizer._try_out()
+        return privatizer
+
+    def __repr__(self) -> str:
+        return f"Privatizer({self.bundle.name!r}, {self.method!r}, {self.private}, {self.utility})"
+
+    def _perturb(
+        self, latents: Latents, private: NDArray[Any] | None, seeds: NDArray[np.uint64]
+    ) -> tuple[Floats, dict[int, Refusal]]:
+        """Perturbed latents, zero where the filter failed, and those failures by row."""
+        expected = (len(latents), self.bundle.latent_size)
+        if latents.mean.shape != expected:
+            raise UsageError(f"the latents are {latents.mean.shape}, the bundle's {expected}")
+        if seeds.shape != (len(latents),):
+            raise UsageError(f"{len(latents)} latents need {len(latents)} draws, not {seeds.shape}")
+        if self.label_aware and private is None:
+            raise UsageError(
+                f"this privatizer needs the private label ({', '.join(self.private)}) of every sample: give "
+                "labels, or fit one that needs none"
+            )
+        if not len(latents):
+            return latents.mean, {}
+        with np.errstate(all="ignore"):
+            z = self.filter.perturb(latents.mean, latents.variance, seeds, self._classes(private))
+        if z.shape != expected:
+            raise PrivatizerError(f"the filter gives {z.shape} for latents {expected}: fit it again")
+        refused = {
+            int(row): _not_privatized("The filter gave numbers that are not finite.")
+            for row in np.flatnonzero(~np.isfinite(z).all(axis=1))
+        } | {
+            int(row): _not_privatized("The filter left the sample as it was.")
+            for row in np.flatnonzero((z == latents.mean).all(axis=1))
+        }
+        return np.where(np.isfinite(z), z, 0).astype(np.float32), refused
+
+    def _classes(self, private: NDArray[Any] | None) -> NDArray[np.int64] | None:
+        """Labels [N, P] or [N] as the one class a sample that a label-aware filter was fitted with: sum of
+        y_i 2^i.
+        """
+        if not self.label_aware or private is None:
+            return None
+        labels = np.asarray(private).reshape(len(private), -1)
+        if labels.shape[1] != len(self.private) or not np.isin(labels, (0, 1)).all():
+            raise UsageError(
+                f"private labels are 0 or 1, one for each of {', '.join(self.private)}: int [N, {len(self.private)}]"
+            )
+        return labels.astype(np.int64) @ 2 ** np.arange(len(self.private))
+
+    def _try_out(self) -> None:
+        size = self.bundle.latent_size
+        one = Latents(np.zeros((1, size), np.float32), np.ones((1, size), np.float32))
+        label = np.zeros((1, len(self.private)), np.int64) if self.label_aware else None
+        try:
+            _, refused = self._perturb(one, label, np.zeros(1, np.uint64))
+        except (UsageError, ValueError, IndexError) as error:
+            raise PrivatizerError(f"its filter does not fit the bundle ({error}): fit it again") from error
+        if refused:
+            raise PrivatizerError(f"its filter does not work ({refused[0].detail}): fit it again")
+
+
+def _not_privatized(detail: str) -> Refusal:
+    return Refusal(
+        "not-privatized", f"{detail} It is kept back; fit the privatizer again if this happens often."
+    )
+
+
+def _raise_first(refused: Mapping[int, Refusal], inputs: str) -> None:
+    if refused:
+        first = min(refused)
+        raise refused[first].of(f"{inputs}[{first}]", first)
+
+
+def _digest(arrays: Arrays | Mapping[str, NDArray[np.generic]], content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _are_labels(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(label, str) for label in value)
+
+
+def _is_check(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("private"), dict):
+        return False
+    return all(
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), int | float) for name in ("leakage", "gap"))
+        for found in value["private"].values()
+    )
+
+
+_EXPECTED = {
+    "private": _are_labels,
+    "utility": _are_labels,
+    "method": lambda value: isinstance(value, str),
+    "check": _is_check,
+}

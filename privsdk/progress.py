@@ -1,0 +1,47 @@
+"""Progress for a person, on stderr: bars on a terminal, a few lines of plain text elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+WIDTH = 30
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressText:
+    """Shows how far each stage is; an ``on_progress``, called with the stage, the steps done, and all."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._bars = self._stream.isatty()
+        self._stage = ""
+        self._finished = True
+        self._shown_at = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        finished = done >= total
+        now = time.monotonic()
+        if stage == self._stage and self._finished and finished:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+        elif not finished and now - self._shown_at < (0.1 if self._bars else SECONDS_BETWEEN_LINES):
+            return
+        self._shown_at, self._finished = now, finished
+        if self._bars:
+            filled = WIDTH * done // max(total, 1)
+            bar = "#" * filled + "." * (WIDTH - filled)
+            self._stream.write(f"\r{stage}: [{bar}] {done}/{total}" + ("\n" if finished else ""))
+        else:
+            self._stream.write(f"{stage}: {done}/{total}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """End a bar that was left in the middle."""
+        if self._bars and not self._finished:
+            self._stream.write("\n")
+            self._stream.flush()
+        self._finished = True

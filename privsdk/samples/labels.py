@@ -1,0 +1,102 @@
+"""Labels that a person gives: a CSV file with a column of file names and one column for each label."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from privsdk.errors import UsageError
+from privsdk.names import folded
+
+VALUES = {"1": 1, "yes": 1, "true": 1, "+1": 1, "0": 0, "-1": 0, "no": 0, "false": 0}
+LARGEST = 100_000_000
+
+
+def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+    """For each file name in the first column of a CSV file its labels, 0 or 1, by the names in the first
+    line.
+
+    Fields are parted by commas, semicolons or tabs; a label is 0 or 1, -1 or 1, yes or no, true or false; an
+    empty field is no label.  With ``columns`` only those are read (names match without regard to case, spaces
+    and underscores), so other columns may hold anything.  Raises UsageError, with the number of the line, for
+    anything else.
+    """
+    text = _text(Path(path))
+    lines = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True
+    )
+    wanted = None if columns is None else {folded(column) for column in columns}
+    labels: dict[str, dict[str, int]] = {}
+    header: list[str] = []
+    try:
+        for fields in lines:
+            if not any(field.strip() for field in fields):
+                continue
+            if not header:
+                header = _header(path, fields)
+                continue
+            where = f"{path}, line {lines.line_num}"
+            if len(fields) != len(header):
+                raise UsageError(
+                    f"{where}: {len(fields)} fields, the first line has {len(header)}: mend the line"
+                )
+            name = fields[0].strip().replace("\\", "/")
+            if not name or name in labels:
+                raise UsageError(
+                    f"{where}: {f'{name} is there twice' if name else 'there is no file name'}: mend the line"
+                )
+            labels[name] = {
+                column: _value(field, column, where)
+                for column, field in zip(header[1:], fields[1:], strict=True)
+                if field.strip() and (wanted is None or folded(column) in wanted)
+            }
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
+    if not labels:
+        raise UsageError(
+            f"{path} holds no labels: it needs a first line with names and one line for each photo"
+        )
+    return labels
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UsageError(
+                f"{path} has more than {LARGEST // 1_000_000} MB: give the table of these photos alone"
+            )
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"the labels {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8: save the table as CSV in UTF-8") from error
+
+
+def _delimiter(first_line: str) -> str:
+    return max(",;\t", key=first_line.count)
+
+
+def _header(path: str | Path, fields: Sequence[str]) -> list[str]:
+    header = [field.strip() for field in fields]
+    columns = [folded(column) for column in header[1:]]
+    if not columns:
+        raise UsageError(
+            f"{path}, line 1: there is no label column: the first line names the file column and the labels"
+        )
+    for column in columns:
+        if not column or columns.count(column) > 1:
+            raise UsageError(
+                f"{path}, line 1: a label column has {'no name' if not column else 'its name twice'}: mend it"
+            )
+    return header
+
+
+def _value(field: str, column: str, where: str) -> int:
+    value = VALUES.get(field.strip().casefold())
+    if value is None:
+        raise UsageError(
+            f"{where}: {column} is {field.strip()!r}: a label is 0 or 1, -1 or 1, yes or no, true or false"
+        )
+    return value

@@ -1,0 +1,55 @@
+"""Privatizers that were fitted on this device before, so that the same wish is not fitted twice."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from privsdk.errors import StoreError
+from privsdk.store.folder import data_folder, write_atomically
+from privsdk.store.key import device_key
+
+
+class Cache:
+    """Files of fitted privatizers in the user's data folder.
+
+    A file is named by a hash under the device key of everything that the fit depends on, so nobody can tell a
+    wish from the names by trying all of them.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """``folder`` as in :func:`privsdk.store.folder.data_folder`; raises StoreError where it cannot be
+        used.
+        """
+        self._folder = data_folder(folder) / "privatizers"
+        self._key = device_key(folder)
+
+    def path(self, bundle_digest: str, wish: Mapping[str, Any]) -> Path:
+        """Where the privatizer for ``wish`` (JSON: labels, settings, versions) on that bundle is, or would
+        be.
+        """
+        content = json.dumps(["privatizer", bundle_digest, wish], sort_keys=True).encode()
+        return self._folder / f"{hmac.digest(self._key, content, hashlib.sha256).hex()}.privatizer"
+
+    def get(self, bundle_digest: str, wish: Mapping[str, Any]) -> bytes | None:
+        """The file's bytes as they were put, or None where there is none that can be read."""
+        try:
+            return self.path(bundle_digest, wish).read_bytes()
+        except OSError:
+            return None
+
+    def put(self, bundle_digest: str, wish: Mapping[str, Any], privatizer: bytes) -> None:
+        """Keep the bytes of a fitted privatizer, in place of what was kept for that wish before."""
+        path = self.path(bundle_digest, wish)
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(path, privatizer, mode=0o600)
+        except OSError as error:
+            raise StoreError(
+                f"the privatizer cannot be kept in {self._folder} ({error.strerror}): make room there, or "
+                "set PRIVSDK_HOME to another folder"
+            ) from error

@@ -1,0 +1,89 @@
+"""The user's data folder, and writing into folders so that nothing half-done is ever seen."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from privsdk.errors import StoreError
+
+
+def data_folder(folder: Path | None = None) -> Path:
+    """The folder for what stays on this device; created, readable by its owner alone, where it does not
+    exist.
+
+    ``folder`` where it is given; else PRIVSDK_HOME; else ``privsdk`` in XDG_DATA_HOME or in the platform's
+    folder for application data.  Raises StoreError where there can be none.
+    """
+    chosen = folder if folder is not None else _usual_folder()
+    try:
+        chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the data folder {chosen} cannot be made ({error.strerror}): "
+            "set PRIVSDK_HOME to a folder that can be written"
+        ) from error
+    return chosen
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write ``data`` to ``path``: whoever looks sees the whole file or what was there before.
+
+    The bytes are on the disk before the name is; the temporary file beside it is hidden and removed on
+    failure. Raises OSError.
+    """
+    temporary = write_beside(path, data, mode)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
+    """Write ``data`` to a new hidden file in the folder of ``path``, down to the disk, and return where.
+
+    Raises OSError; nothing is left then.
+    """
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not every system lets a folder be opened or synced; the file itself is safe by then.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _usual_folder() -> Path:
+    if home := os.environ.get("PRIVSDK_HOME"):
+        return Path(home)
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "privsdk"
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "privsdk"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "privsdk"
+        return Path.home() / ".local" / "share" / "privsdk"
+    except RuntimeError as error:
+        raise StoreError(
+            "this user has no home folder: set PRIVSDK_HOME to a folder for privsdk's data"
+        ) from error

@@ -1,0 +1,265 @@
+"""Opening a bundle: what is right is used, everything else is refused by the name of the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from make_bundle import ATTRIBUTES, LATENT_SIZE, decoder, encoder, make_bundle
+
+import privsdk
+from privsdk import Bundle, BundleError, UsageError
+from privsdk.arrays import pack, unpack
+from privsdk.bundle import REQUIRED_FILES
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "tiny")
+
+
+@pytest.fixture
+def opened(folder: Path) -> Bundle:
+    return Bundle.open(folder)
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Put another file in the bundle, and list it rightly."""
+    (folder / name).write_bytes(content)
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    change_manifest(folder, lambda manifest: manifest["files"].update({name: entry}))
+
+
+def test_what_an_open_bundle_says(opened: Bundle, folder: Path) -> None:
+    assert opened.name == "tiny"
+    assert opened.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    assert opened.attributes == ATTRIBUTES
+    assert opened.latent_size == LATENT_SIZE
+    assert opened.sample_shape == (64, 64, 3)
+    assert opened.base_rates["Male"] == 0.4
+    assert opened.gaps["Male"] == 0.02
+    assert opened.terms == "for tests only"
+    assert opened.used.all()
+    opened.verify()
+
+
+def test_what_is_handed_out_changes_nothing_inside(opened: Bundle) -> None:
+    opened.manifest["attributes"].clear()
+    opened.quality.clear()
+    opened.used[:] = False
+    assert opened.attributes == ATTRIBUTES
+    assert opened.base_rates.keys() == {*ATTRIBUTES}
+    assert opened.used.all()
+
+
+def test_samples_to_latents_and_back(opened: Bundle) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3)).astype(np.uint8)
+    latents = opened.encode(samples)
+    assert latents.mean.shape == latents.variance.shape == (70, LATENT_SIZE)
+    assert latents.mean.dtype == latents.variance.dtype == np.float32
+    assert latents.variance == pytest.approx(np.exp(-4))
+    assert opened.encode(samples[69:]).mean == pytest.approx(latents[69:].mean, abs=1e-4)
+    decoded = opened.decode(latents.mean)
+    assert decoded.shape == samples.shape
+    assert decoded.dtype == np.uint8
+    assert len(opened.encode(samples[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros((2, 64, 64, 3), np.float32), np.zeros((64, 64, 3), np.uint8), np.zeros((), np.uint8)]
+)
+def test_other_samples_are_refused(opened: Bundle, samples: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="samples are uint8"):
+        opened.encode(samples)
+
+
+@pytest.mark.parametrize("z", [np.zeros((2, 3), np.float32), np.zeros(LATENT_SIZE, np.float32)])
+def test_other_latents_are_refused(opened: Bundle, z: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="latents are float32"):
+        opened.decode(z)
+
+
+def test_latents_that_are_not_finite_are_refused(opened: Bundle) -> None:
+    with pytest.raises(UsageError, match="not finite"):
+        opened.decode(np.full((1, LATENT_SIZE), np.nan, np.float32))
+
+
+def test_public_latents_have_the_same_labels_everywhere(folder: Path, opened: Bundle) -> None:
+    public, again = opened.public, Bundle.open(folder).public
+    assert (public.labels == again.labels).all()
+    assert public.mean.shape == public.variance.shape == (300, LATENT_SIZE)
+    assert public.labels.shape == (300, len(ATTRIBUTES))
+    probabilities = 1 / (1 + np.exp(-opened.scores.scores(public.mean)))
+    assert public.labels.mean(axis=0) == pytest.approx(probabilities.mean(axis=0), abs=0.1)
+    with pytest.raises(ValueError, match="read-only"):
+        public.labels[0, 0] = 1
+
+
+@pytest.mark.parametrize("name", REQUIRED_FILES)
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", REQUIRED_FILES)
+def test_a_file_that_is_not_listed_as_required_is_named(folder: Path, name: str) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"].pop(name))
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", REQUIRED_FILES)
+def test_one_changed_byte_is_found(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} is not what the manifest lists"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", REQUIRED_FILES)
+def test_another_length_is_found(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    for changed in (content[:-1], content + b"x"):
+        (folder / name).write_bytes(changed)
+        with pytest.raises(BundleError, match=f"{name} has {len(changed)} bytes"):
+            Bundle.open(folder)
+
+
+def test_an_unlisted_file_is_named_and_hidden_ones_are_passed_over(folder: Path) -> None:
+    (folder / ".DS_Store").write_bytes(b"")
+    Bundle.open(folder)
+    (folder / "weights.bin").write_bytes(b"")
+    with pytest.raises(BundleError, match="weights.bin"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "manifest.json"])
+def test_a_file_outside_the_folder_cannot_be_listed(folder: Path, name: str) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"].update({name: {"sha256": "", "bytes": 1}}))
+    with pytest.raises(BundleError, match="'files'"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("schema", 2),
+        ("schema", None),
+        ("name", "a/b"),
+        ("name", 3),
+        ("kind", None),
+        ("sample", {"dtype": "float32", "shape": [64, 64, 3]}),
+        ("sample", {"dtype": "uint8", "shape": [64, -1, 3]}),
+        ("sample", []),
+        ("latent_size", 0),
+        ("latent_size", True),
+        ("latent_size", 1e3),
+        ("attributes", []),
+        ("attributes", [{"name": "Male"}]),
+        ("attributes", [{"name": "Male", "base_rate": 2, "gap": 0}]),
+        ("attributes", [{"name": "Male", "base_rate": 0.5, "gap": 0}] * 2),
+        ("attributes", [{"name": "Ma\x1b[31mle", "base_rate": 0.5, "gap": 0}]),
+        ("files", {"encoder.onnx": {"sha256": 1, "bytes": 1}}),
+        ("files", {"encoder.onnx": {"sha256": "", "bytes": 10**12}}),
+        ("terms", None),
+        ("quality", []),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(folder: Path, place: str, value: object) -> None:
+    change_manifest(folder, lambda manifest: manifest.update({place: value}))
+    with pytest.raises(BundleError, match=place):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null"])
+def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match="manifest.json"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx"])
+@pytest.mark.parametrize("content", [b"", b"no graph at all", bytes(1000)])
+def test_a_graph_that_is_none_is_refused(folder: Path, name: str, content: bytes) -> None:
+    replace_file(folder, name, content or b"x")
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+def test_a_graph_with_other_inputs_or_outputs_is_refused(folder: Path) -> None:
+    good = (folder / "encoder.onnx").read_bytes()
+    weights = np.zeros((64 * 64 * 3, LATENT_SIZE), np.float32)
+    replace_file(folder, "encoder.onnx", encoder(weights, inputs="x").SerializeToString())
+    with pytest.raises(BundleError, match=r"encoder.onnx has the inputs"):
+        Bundle.open(folder)
+    replace_file(folder, "encoder.onnx", decoder(weights.T.copy()).SerializeToString())
+    with pytest.raises(BundleError, match=r"encoder.onnx has the inputs"):
+        Bundle.open(folder)
+    fixed = encoder(weights)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    replace_file(folder, "encoder.onnx", fixed.SerializeToString())
+    with pytest.raises(BundleError, match="fixes the batch size"):
+        Bundle.open(folder)
+    replace_file(folder, "encoder.onnx", good)
+    change_manifest(folder, lambda manifest: manifest.update(latent_size=LATENT_SIZE + 1))
+    with pytest.raises(BundleError, match=r"encoder.onnx has the outputs"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", [name for name in REQUIRED_FILES if name.endswith(".safetensors")])
+def test_arrays_that_are_none_or_not_finite_or_others_are_refused(folder: Path, name: str) -> None:
+    arrays, metadata = unpack((folder / name).read_bytes())
+    first = next(key for key, array in arrays.items() if array.dtype.kind == "f")
+    spoilt = {**arrays, first: np.full_like(arrays[first], np.nan)}
+    narrow = {key: array[..., :-1] for key, array in arrays.items()}
+    missing = {key: array for key, array in arrays.items() if key != first}
+    for content in (b"x", pack(spoilt, metadata), pack(narrow, metadata), pack(missing, metadata)):
+        replace_file(folder, name, content)
+        with pytest.raises(BundleError, match=name):
+            Bundle.open(folder)
+
+
+def test_public_latents_need_their_seed(folder: Path) -> None:
+    name = "public_latents.safetensors"
+    arrays, _ = unpack((folder / name).read_bytes())
+    for metadata in ({}, {"seed": "x"}, {"seed": -1}):
+        replace_file(folder, name, pack(arrays, metadata))
+        with pytest.raises(BundleError, match=name):
+            Bundle.open(folder)
+
+
+def test_no_bundle_is_an_error_that_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="neither a shipped bundle nor a folder"):
+        Bundle.open("no-such-bundle")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match=r"manifest.json cannot be read"):
+        Bundle.open(tmp_path / "empty")
+
+
+def test_threads_are_at_least_one(folder: Path) -> None:
+    with pytest.raises(UsageError, match="0 threads"):
+        Bundle.open(folder, threads=0)
+
+
+def test_the_shipped_bundle_opens_by_name(bundle_folder: Path) -> None:
+    if not (bundle_folder / "manifest.json").is_file():
+        pytest.skip("models/faces is not there yet")
+    assert "faces" in privsdk.bundles()
+    shipped = Bundle.open("faces")
+    assert shipped.name == "faces"
+    assert len(shipped.attributes) == 40
+    assert "research" in shipped.terms.lower()
+    shipped.verify()

@@ -1,0 +1,285 @@
+"""The central trainer: what it reads and refuses, that a killed run resumes, and that graphs equal torch."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="the central trainer needs the extra 'export'")
+
+from export import losses, public_latents, realism, to_onnx  # noqa: E402
+from export.datasets import celeba, folder  # noqa: E402
+from export.datasets.labelled import TEST, TRAIN, VALID  # noqa: E402
+from export.loop import Schedule, train  # noqa: E402
+from export.networks.blocks import multiply_adds  # noqa: E402
+from export.networks.vae import Decoder, Encoder  # noqa: E402
+from export.train import VAE  # noqa: E402
+from privsdk.errors import TrainingDataError  # noqa: E402
+from privsdk.runtime import session  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_celeba(root: Path, size: tuple[int, int] = (178, 218), count: int = 6) -> Path:
+    """A data set in the official layout whose images are drawn by chance."""
+    (root / "img_align_celeba").mkdir(parents=True)
+    names = [f"{i:06d}.jpg" for i in range(1, count + 1)]
+    generator = np.random.default_rng(0)
+    for name in names:
+        small = generator.integers(0, 255, (8, 6, 3), dtype=np.uint8)
+        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(root / "img_align_celeba" / name, quality=95)
+    labels = ["1 -1" if i % 2 else "-1  1" for i in range(count)]
+    rows = [f"{name} {row}" for name, row in zip(names, labels, strict=True)]
+    (root / "list_attr_celeba.txt").write_text("\n".join([str(count), "Male Smiling", *rows]) + "\n")
+    (root / "list_eval_partition.txt").write_text("\n".join(f"{n} {i % 3}" for i, n in enumerate(names)) + "\n")
+    return root
+
+
+def test_the_official_layout_is_read_at_any_scale(tmp_path: Path) -> None:
+    large = celeba.load(write_celeba(tmp_path / "large"))
+    small = celeba.load(write_celeba(tmp_path / "small", (89, 109)))
+    assert large.attributes == ("Male", "Smiling")
+    assert large.pixels.shape == (6, 64, 64, 3)
+    assert large.labels.tolist() == [[0, 1], [1, 0]] * 3
+    assert len(large.part(TRAIN)) == len(large.part(VALID)) == len(large.part(TEST)) == 2
+    assert np.abs(large.pixels.astype(int) - small.pixels).mean() < 4
+
+
+def test_a_bad_image_is_named_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_celeba(tmp_path)
+    (data / "img_align_celeba" / "000003.jpg").write_bytes(b"no image")
+    (data / "img_align_celeba" / "000005.jpg").unlink()
+    images = celeba.load(data)
+    assert len(images) == 4
+    assert [sentence.split(":")[0] for sentence in images.refused] == ["000003.jpg", "000005.jpg"]
+    assert "2 of 6 images left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("list_attr_celeba.txt", "000002.jpg 1 -1", "000002.jpg 1", "line 4: 1 labels for 2 attributes"),
+        ("list_attr_celeba.txt", "000002.jpg 1 -1", "000002.jpg 1 0", "Smiling of 000002.jpg is '0'"),
+        ("list_eval_partition.txt", "000004.jpg 0\n", "", "000004.jpg has labels but no row"),
+        ("list_eval_partition.txt", "000004.jpg 0", "000004.jpg 7", "partition 7"),
+        ("list_eval_partition.txt", "000004.jpg 0", "000004.jpg", "is not a file name and a number"),
+    ],
+)
+def test_damaged_lists_are_refused(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+    data = write_celeba(tmp_path)
+    path = data / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(TrainingDataError, match=message):
+        celeba.load(data)
+
+
+def test_an_empty_partition_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    data = write_celeba(tmp_path)
+    partition = data / "list_eval_partition.txt"
+    partition.write_text(partition.read_text().replace(" 1\n", " 0\n"))
+    with pytest.raises(TrainingDataError, match="no image is in the valid partition"):
+        celeba.load(data).part(VALID)
+    partition.unlink()
+    with pytest.raises(TrainingDataError, match="list_eval_partition.txt is missing"):
+        celeba.load(data)
+
+
+def test_a_folder_with_labels_is_read_and_refused(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("RGB", (90 + 10 * i, 80), (60 * i, 10, 10)).save(tmp_path / f"{i}.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,partition,cat\n0.png,train,1\n1.png,train,0\n2.png,valid,-1\n3.png,test,1\n")
+    images = folder.load(tmp_path, labels)
+    assert images.attributes == ("cat",)
+    assert images.labels[:, 0].tolist() == [1, 0, 0, 1]
+    assert images.partition.tolist() == [TRAIN, TRAIN, VALID, TEST]
+    for text, message in [
+        ("file,partition,cat\n0.png,train,yes\n", "line 2: cat is 'yes'"),
+        ("name,cat\n0.png,1\n", "it needs 'file'"),
+        ("file\n0.png\n", "at least one attribute"),
+        ("file,partition,cat\n0.png,later,1\n", "partition is 'later'"),
+        ("file,cat\nnone.png,1\n", "none of the 1 images"),
+    ]:
+        labels.write_text(text)
+        with pytest.raises(TrainingDataError, match=message):
+            folder.load(tmp_path, labels)
+
+
+def test_people_do_not_cross_partitions_of_a_folder(tmp_path: Path) -> None:
+    for i in range(20):
+        Image.new("RGB", (64, 64), (12 * i, 10, 10)).save(tmp_path / f"{i}.png")
+    rows = "".join(f"{i}.png,person{i // 4},1\n" for i in range(20))
+    (tmp_path / "labels.csv").write_text("file,identity,cat\n" + rows)
+    images = folder.load(tmp_path, tmp_path / "labels.csv")
+    for person in np.unique(images.identity):
+        assert len(np.unique(images.partition[images.identity == person])) == 1
+
+
+RUN = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from export.loop import Schedule, train
+folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+torch.manual_seed(0)
+net = torch.nn.Linear(4, 1)
+optimizer = torch.optim.AdamW(net.parameters())
+data = torch.randn(64, 4)
+def step(number, rows):
+    if number == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    loss = (net(data[rows] + torch.randn(len(rows), 4)) - 1).square().mean()
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    return {"loss": loss.item()}
+def validate():
+    return {"loss": (net(data) - 1).square().mean().item()}
+train(folder, Schedule(64, 8, 40, 1e-2), {"net": net}, {"optimizer": optimizer}, step, validate, every=5)
+torch.save(net.state_dict(), folder / "result.pt")
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
+    def run(name: str, kill_at: int) -> int:
+        (tmp_path / name).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", RUN, str(tmp_path / name), str(kill_at)]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+    assert run("unbroken", -1) == 0
+    assert run("killed", 23) == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.pt").exists()
+    assert run("killed", -1) == 0
+    results = [torch.load(tmp_path / name / "result.pt", weights_only=True) for name in ("unbroken", "killed")]
+    for name in results[0]:
+        assert torch.equal(results[0][name], results[1][name])
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("unbroken", "killed")]
+    assert logs[0] == logs[1]
+    assert (tmp_path / "killed" / "curves.png").stat().st_size > 0
+
+
+def test_every_epoch_sees_every_sample_once() -> None:
+    schedule = Schedule(samples=60, batch=10, steps=12, peak=1.0)
+    for epoch in range(2):
+        seen = np.concatenate([schedule.rows(6 * epoch + i) for i in range(6)])
+        assert sorted(seen) == list(range(60))
+    assert max(schedule.rate(i) for i in range(12)) == 1.0
+    assert schedule.rate(11) < 0.1
+
+
+def test_the_best_checkpoint_is_returned(tmp_path: Path) -> None:
+    net = torch.nn.Linear(1, 1)
+    losses_seen = iter([3.0, 1.0, 2.0])
+
+    def step(number: int, rows: np.ndarray) -> dict[str, float]:
+        with torch.no_grad():
+            net.weight.fill_(float(number))
+        return {"loss": 0.0}
+
+    def validate() -> dict[str, float]:
+        return {"loss": next(losses_seen)}
+
+    train(tmp_path, Schedule(4, 2, 3, 1.0), {"net": net}, {}, step, validate, every=1)
+    assert net.weight.item() == 1.0
+
+
+def random_vae() -> VAE:
+    """An untrained VAE whose batch norms have statistics as if it had been trained."""
+    torch.manual_seed(0)
+    vae = VAE(50, 40).eval()
+    for module in vae.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2.0)
+    return to_onnx.as_exported(vae)
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, bytes]:
+    vae = random_vae()
+    return {"encoder.onnx": to_onnx.encoder_graph(vae), "decoder.onnx": to_onnx.decoder_graph(vae)}
+
+
+def test_the_graphs_equal_torch_at_batch_1_7_and_256(graphs: dict[str, bytes]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 64, 64, 3), dtype=np.uint8)
+    found = to_onnx.differences(random_vae(), graphs, pixels)
+    assert found["largest latent difference from torch"] <= 1e-4
+    assert found["largest pixel difference from torch"] <= 1
+
+
+def test_the_graphs_hold_no_chance_no_paths_and_float16_weights(graphs: dict[str, bytes]) -> None:
+    for data in graphs.values():
+        model = onnx.load_from_string(data)
+        # Two sessions of one process drew the same "random" noise: noise is the host's, never the graph's.
+        assert not [node.op_type for node in model.graph.node if node.op_type.startswith("Random")]
+        assert str(ROOT).encode() not in data and b"site-packages" not in data
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+    assert len(graphs["encoder.onnx"]) + len(graphs["decoder.onnx"]) < 5_000_000
+
+
+def test_an_input_named_like_an_operator_is_refused() -> None:
+    with pytest.raises(ValueError, match="aten operator"):
+        to_onnx.graph(torch.nn.Linear(2, 2), torch.zeros(2, 2), "t", ["y"])
+
+
+def test_a_tiny_epsilon_survives_the_exporter() -> None:
+    class Ratio(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / (x + 1e-8)
+
+    data = to_onnx.graph(Ratio(), torch.zeros(2, 2), "samples", ["y"])
+    (ratio,) = session(data).run(None, {"samples": np.zeros((3, 2), np.float32)})
+    assert ratio.tolist() == [[0.0, 0.0]] * 3
+
+
+def test_the_networks_fit_a_phone() -> None:
+    assert multiply_adds(Encoder(50), torch.zeros(1, 3, 64, 64)) <= 70_000_000
+    assert multiply_adds(Decoder(50), torch.zeros(1, 50)) <= 115_000_000
+
+
+def test_the_gradient_penalty_lowers_the_rate_of_change() -> None:
+    torch.manual_seed(0)
+    decoder = torch.nn.Sequential(torch.nn.Linear(5, 3 * 4 * 4), torch.nn.Unflatten(1, (3, 4, 4)))
+    z = torch.randn(64, 5)
+    # For a linear decoder J is its weight, whatever z is.
+    expected = decoder[0].weight.square().sum().item()
+    rates = torch.cat([losses.rate_of_change(decoder, z.requires_grad_()).detach() for _ in range(50)])
+    assert rates.square().mean().item() == pytest.approx(expected, rel=0.05)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.02)
+    for _ in range(100):
+        optimizer.zero_grad()
+        losses.lipschitz_penalty(decoder, z, bound=0.5).backward()
+        optimizer.step()
+    assert decoder[0].weight.square().sum().item() < 0.5**2 * 1.5
+
+
+def test_the_divergence_is_that_of_torch() -> None:
+    mean, log_variance = torch.randn(8, 5), torch.randn(8, 5)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert losses.divergence_from_prior(mean, log_variance).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_frechet_distance_is_that_of_gaussians() -> None:
+    generator = np.random.default_rng(0)
+    first = generator.standard_normal((200_000, 2)) * [1.0, 2.0]
+    second = generator.standard_normal((200_000, 2)) * [3.0, 2.0] + [1.0, 0.0]
+    assert realism.frechet_distance(first, second) == pytest.approx(1.0 + 4.0, rel=0.02)
+    assert realism.frechet_distance(first, first) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_memorised_latents_are_noticed() -> None:
+    generator = np.random.default_rng(0)
+    people = generator.standard_normal((3, 2000, 8)).astype(np.float32)
+    honest = public_latents.memorisation(people[0], people[1], people[2])
+    copied = people[0] + 0.05 * generator.standard_normal(people[0].shape).astype(np.float32)
+    caught = public_latents.memorisation(people[0], people[1], copied)
+    assert abs(honest["training nearer than valid"] - 0.5) < 0.03
+    assert caught["training nearer than valid"] > 0.95

@@ -1,0 +1,131 @@
+"""The default filter, applied: what it promises of every single release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from a_bundle import SIZE, UNUSED, MadeUpBundle, made_up_bundle
+
+from privsdk import filters
+from privsdk.errors import PrivatizerError
+from privsdk.filters.code import CodeFlow, features
+from privsdk.filters.flow import FlowFilter
+from privsdk.filters.scores import clipped
+from privsdk.fitting import closed_form
+
+COLUMNS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> MadeUpBundle:
+    return made_up_bundle()
+
+
+@pytest.fixture(scope="module")
+def flow_filter(bundle: MadeUpBundle) -> FlowFilter:
+    scores = bundle.scores.only(COLUMNS)
+    of_public = clipped(scores.scores(bundle.public.mean))
+    affine = closed_form.conditional_affine(bundle.flow.forward(bundle.public.mean), of_public)
+    fair = closed_form.fair_score(of_public, 1, 0.5, seed=0)
+    return FlowFilter(scores, bundle.flow, CodeFlow(affine, None), fair, of_public[:2000], private=1)
+
+
+def seeds_for(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.uint64) + 100
+
+
+def test_a_release_depends_on_its_seed_alone(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    mean, variance = bundle.public.mean[:40], bundle.public.variance[:40]
+    together = flow_filter.perturb(mean, variance, seeds_for(40))
+    assert together.dtype == np.float32
+    assert np.array_equal(together, flow_filter.perturb(mean, variance, seeds_for(40)))
+    alone = flow_filter.perturb(mean[7:8], variance[7:8], seeds_for(40)[7:8])
+    assert np.allclose(alone, together[7:8], atol=1e-4)
+    other = flow_filter.perturb(mean, variance, seeds_for(40) + np.uint64(1000))
+    assert np.abs(other - together).max(axis=1).min() > 0.01
+
+
+def test_the_release_has_the_scores_that_were_chosen(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    mean, variance = bundle.public.mean[:1000], bundle.public.variance[:1000]
+    released = flow_filter.perturb(mean, variance, seeds_for(1000))
+    scores = clipped(flow_filter.scores.scores(mean))
+    target = flow_filter.targets(scores, seeds_for(1000))
+    missed = np.abs(flow_filter.scores.scores(released) - target)
+    assert missed.max() < 0.01
+    borrowed = target[:, 0]
+    assert abs(np.corrcoef(borrowed, scores[:, 0])[0, 1]) < 0.3
+    assert np.corrcoef(target[:, 1], scores[:, 1])[0, 1] > 0.9
+
+
+def test_borrowed_scores_are_drawn_or_averaged(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))
+    drawn = flow_filter.targets(scores, seeds_for(500))[:, 0]
+    assert np.isin(drawn, flow_filter.population[:, 0]).all()
+    mean_only = replace(flow_filter, a=0.0)
+    averaged = mean_only.targets(scores, seeds_for(500))
+    assert np.array_equal(averaged, mean_only.targets(scores, seeds_for(500) + np.uint64(9)))
+    assert averaged[:, 0].std() < drawn.std() / 2
+
+
+def test_rho_thins_the_code(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    mean, variance = bundle.public.mean[:300], bundle.public.variance[:300]
+
+    def moved(rho: float) -> float:
+        released = replace(flow_filter, rho=rho).perturb(mean, variance, seeds_for(300))
+        return float(np.square(released - mean)[:, flow_filter.flow.used].sum(1).mean())
+
+    assert moved(1.0) < moved(0.9) < moved(0.5)
+
+
+def test_unused_dimensions_leave_as_fresh_noise(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    mean, variance = bundle.public.mean[:2000].copy(), bundle.public.variance[:2000]
+    mean[:, UNUSED] = 5
+    released = flow_filter.perturb(mean, variance, seeds_for(2000))[:, UNUSED]
+    assert abs(released.mean()) < 0.1
+    assert abs(released.std() - 1) < 0.1
+
+
+def test_the_code_and_its_inverse(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    x = bundle.flow.forward(bundle.public.mean[:500])
+    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))
+    code = flow_filter.code.forward(x, scores)
+    assert np.abs(flow_filter.code.inverse(code, scores) - x).max() < 1e-4
+    assert np.abs(np.corrcoef(np.c_[code, scores[:, 0]].T)[-1, :-1]).max() < 0.15
+
+
+def test_hat_functions_sum_to_one() -> None:
+    scores = np.random.default_rng(0).normal(0, 9, (200, 3)).astype(np.float32)
+    knots = np.stack([np.linspace(-5, 5, 6)] * 3, axis=1).astype(np.float32)
+    basis = features(scores, knots)
+    assert basis.shape == (200, 3 * 6 + 3)
+    assert np.allclose(basis[:, :18].sum(1), 3, atol=1e-5)
+
+
+def test_gradients_are_those_of_the_scores(bundle: MadeUpBundle) -> None:
+    z = bundle.public.mean[:5].astype(np.float64)
+    scores, gradient = bundle.scores.gradient(z, COLUMNS)
+    assert np.allclose(scores, bundle.scores.scores(z, COLUMNS), atol=1e-5)
+    for dimension in range(SIZE):
+        step = np.zeros(SIZE)
+        step[dimension] = 1e-2
+        slope = (bundle.scores.scores(z + step, COLUMNS) - bundle.scores.scores(z - step, COLUMNS)) / 2e-2
+        assert np.allclose(gradient[:, :, dimension], slope, atol=5e-3)
+
+
+def test_save_and_load(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
+    again = filters.load(flow_filter.kind, flow_filter.settings(), flow_filter.arrays())
+    mean, variance = bundle.public.mean[:20], bundle.public.variance[:20]
+    released = flow_filter.perturb(mean, variance, seeds_for(20))
+    assert np.array_equal(again.perturb(mean, variance, seeds_for(20)), released)
+    assert not again.label_aware
+
+
+def test_a_damaged_filter_is_refused(flow_filter: FlowFilter) -> None:
+    arrays = flow_filter.arrays()
+    del arrays["code.affine.mean"]
+    with pytest.raises(PrivatizerError, match="fit it again"):
+        filters.load("flow", flow_filter.settings(), arrays)
+    with pytest.raises(PrivatizerError, match="no filter of kind"):
+        filters.load("magic", flow_filter.settings(), flow_filter.arrays())

@@ -1,0 +1,263 @@
+"""The privatizer: keyed, immutable, the same from every thread, closed where the filter fails, whole when saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from make_bundle import LATENT_SIZE, flow_privatizer, label_aware_privatizer, make_bundle, record
+
+from privsdk import (
+    Bundle,
+    NotReachedError,
+    OutputExistsError,
+    Privatizer,
+    PrivatizerError,
+    Refusal,
+    UsageError,
+)
+from privsdk.arrays import pack, unpack
+from privsdk.codec import Latents
+
+KEY = bytes(range(32))
+SAMPLES = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.open(make_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def privatizer(tiny: Bundle) -> Privatizer:
+    return flow_privatizer(tiny)
+
+
+class Stub:
+    """A filter that gives what it is told to."""
+
+    kind = "stub"
+    label_aware = False
+
+    def __init__(self, perturb: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._perturb = perturb
+
+    def perturb(self, mean: Any, variance: Any, seeds: Any, private: Any = None) -> Any:
+        return self._perturb(mean)
+
+    def arrays(self) -> dict[str, Any]:
+        return {"nothing": np.zeros(1, np.float32)}
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+def test_the_same_sample_and_key_give_the_same_release(privatizer: Privatizer) -> None:
+    released = privatizer.privatize(SAMPLES, key=KEY)
+    assert released.shape == SAMPLES.shape
+    assert released.dtype == np.uint8
+    assert (privatizer.privatize(SAMPLES, key=KEY) == released).all()
+    shifted = privatizer.privatize(SAMPLES[5:9], key=KEY).astype(int)
+    assert np.abs(shifted - released[5:9]).max() <= 1
+    other = privatizer.privatize(SAMPLES, key=bytes(32))
+    assert (other != released).any(axis=(1, 2, 3)).all()
+
+
+def test_without_a_key_it_is_the_device_key(privatizer: Privatizer) -> None:
+    assert (privatizer.privatize(SAMPLES) == privatizer.privatize(SAMPLES)).all()
+
+
+def test_perturb_takes_its_draws_from_the_latents_or_from_the_caller(privatizer: Privatizer, tiny: Bundle) -> None:
+    latents = tiny.encode(SAMPLES)
+    z = privatizer.perturb(latents)
+    assert z.shape == (40, LATENT_SIZE)
+    assert z.dtype == np.float32
+    assert (privatizer.perturb(latents) == z).all()
+    assert privatizer.perturb(latents[3:7]) == pytest.approx(z[3:7], abs=1e-3)
+    draws = np.arange(40, dtype=np.uint64)
+    assert (privatizer.perturb(latents, draws=draws) != z).any()
+    assert privatizer.perturb(latents[:0]).shape == (0, LATENT_SIZE)
+    with pytest.raises(UsageError, match="40 latents need 40 draws"):
+        privatizer.perturb(latents, draws=draws[1:])
+    with pytest.raises(UsageError, match="the bundle's"):
+        privatizer.perturb(Latents(np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)))
+
+
+def test_eight_threads_get_what_one_gets(privatizer: Privatizer) -> None:
+    expected = privatizer.privatize(SAMPLES, key=KEY)
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: privatizer.privatize(SAMPLES, key=KEY), range(16)))
+    assert all((result == expected).all() for result in results)
+
+
+def test_a_record_handed_out_changes_nothing_inside(privatizer: Privatizer) -> None:
+    privatizer.record["private"].append("Young")
+    privatizer.record["check"].clear()
+    assert privatizer.private == ("Male",)
+    assert privatizer.utility == ("Smiling",)
+    assert privatizer.method == "flow"
+    assert privatizer.record == record()
+
+
+def test_a_label_aware_filter_needs_the_labels(tiny: Bundle) -> None:
+    privatizer = label_aware_privatizer(tiny)
+    labels = np.arange(40) % 2
+    released = privatizer.privatize(SAMPLES, labels, key=KEY)
+    assert (released == privatizer.privatize(SAMPLES, labels[:, None], key=KEY)).all()
+    swapped = privatizer.privatize(SAMPLES, 1 - labels, key=KEY)
+    assert (released != swapped).any()
+    with pytest.raises(UsageError, match=r"needs the private label \(Male\)"):
+        privatizer.privatize(SAMPLES)
+    with pytest.raises(UsageError, match="40 samples need 40 private labels"):
+        privatizer.privatize(SAMPLES, labels[1:])
+    with pytest.raises(UsageError, match="0 or 1"):
+        privatizer.privatize(SAMPLES, labels + 1)
+
+
+def test_several_private_labels_are_one_class(tiny: Bundle) -> None:
+    seen = []
+
+    class Aware(Stub):
+        label_aware = True
+
+        def perturb(self, mean: Any, variance: Any, seeds: Any, private: Any = None) -> Any:
+            seen.append(private.tolist())
+            return mean + 1
+
+    privatizer = Privatizer(tiny, Aware(lambda mean: mean), {**record(), "private": ["Male", "Young"]})
+    privatizer.privatize(SAMPLES[:4], np.array([[0, 0], [1, 0], [0, 1], [1, 1]]), key=KEY)
+    assert seen == [[0, 1, 2, 3]]
+
+
+def unchanged_in_row_two(mean: np.ndarray) -> np.ndarray:
+    z = mean + 1
+    z[2] = mean[2]
+    return z
+
+
+def not_finite_in_row_two(mean: np.ndarray) -> np.ndarray:
+    z = mean + 1
+    z[2, 0] = np.nan
+    return z
+
+
+@pytest.mark.parametrize("broken", [unchanged_in_row_two, not_finite_in_row_two])
+def test_a_filter_that_fails_is_a_refusal_and_nothing_comes_back(
+    tiny: Bundle, broken: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    privatizer = Privatizer(tiny, Stub(broken), record())
+    with pytest.raises(Refusal) as refused:
+        privatizer.privatize(SAMPLES[:5], key=KEY)
+    assert (refused.value.reason, refused.value.position) == ("not-privatized", 2)
+    with pytest.raises(Refusal, match=r"latents\[2\]"):
+        privatizer.perturb(tiny.encode(SAMPLES[:5]))
+    released, refusals = privatizer.privatize_each(SAMPLES[:5], None, KEY)
+    assert list(refusals) == [2]
+    assert not released[2].any()
+
+
+def test_an_image_close_to_the_original_is_a_refusal(tiny: Bundle) -> None:
+    inside = tiny.decode(0.01 * np.ones((1, LATENT_SIZE), np.float32))
+    z = tiny.encode(inside).mean / 4  # the tiny decoder has a gain of 4
+    privatizer = Privatizer(tiny, Stub(lambda mean: z), record())
+    with pytest.raises(Refusal, match="the original or close to it"):
+        privatizer.privatize(inside, key=KEY)
+
+
+def test_a_filter_of_another_size_is_an_error(tiny: Bundle) -> None:
+    with pytest.raises(PrivatizerError, match="the filter gives"):
+        Privatizer(tiny, Stub(lambda mean: mean[:, 1:]), record()).privatize(SAMPLES, key=KEY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"private": []},
+        {"private": ["Nose"]},
+        {"utility": "Smiling"},
+        {"method": None},
+        {"check": {}},
+        {"check": {"private": {"Male": {"leakage": "low", "gap": 0}}}},
+        {"extra": {1, 2}},
+        {"extra": float("nan")},
+    ],
+)
+def test_a_record_that_lacks_what_is_needed_is_refused(privatizer: Privatizer, change: dict[str, Any]) -> None:
+    with pytest.raises(PrivatizerError, match="fit"):
+        Privatizer(privatizer.bundle, privatizer.filter, {**record(), **change})
+
+
+def test_the_leakage_asked_for_is_compared_with_the_sum_of_leakage_and_gap(privatizer: Privatizer) -> None:
+    privatizer.require(0.63)
+    with pytest.raises(NotReachedError, match=r"Male leaks 0\.620"):
+        privatizer.require(0.61)
+
+
+@pytest.mark.parametrize("make", [flow_privatizer, label_aware_privatizer])
+def test_what_is_saved_is_loaded_again(tiny: Bundle, tmp_path: Path, make: Callable[[Bundle], Privatizer]) -> None:
+    privatizer, path = make(tiny), tmp_path / "male-smiling.privatizer"
+    privatizer.save(path)
+    loaded = Privatizer.load(path, tiny)
+    labels = np.zeros(40, np.int64)
+    assert (loaded.privatize(SAMPLES, labels, key=KEY) == privatizer.privatize(SAMPLES, labels, key=KEY)).all()
+    assert loaded.record == privatizer.record
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(OutputExistsError):
+        privatizer.save(path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        privatizer.save(tmp_path / "no-such-folder" / "file")
+
+
+def test_every_damaged_byte_is_found(privatizer: Privatizer) -> None:
+    data = privatizer.to_bytes()
+    rng = np.random.default_rng(3)
+    for position in [*range(0, 12), *rng.integers(0, len(data), 60).tolist()]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        with pytest.raises(PrivatizerError):
+            Privatizer.from_bytes(bytes(damaged), privatizer.bundle)
+    for length in (0, 7, 8, 100, len(data) - 1):
+        with pytest.raises(PrivatizerError):
+            Privatizer.from_bytes(data[:length], privatizer.bundle)
+
+
+def test_foreign_files_are_refused(privatizer: Privatizer, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(PrivatizerError, match="cannot be read"):
+        Privatizer.load(path)
+    for content in (b"", b"a photo", pack({"a": np.zeros(1)}, {}), pack({}, {"schema": 1, "digest": "x"})):
+        path.write_bytes(content)
+        with pytest.raises(PrivatizerError, match="no privatizer"):
+            Privatizer.load(path, privatizer.bundle)
+
+
+def test_another_bundle_or_none_is_said(privatizer: Privatizer, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    privatizer.save(path)
+    with pytest.raises(PrivatizerError, match="it needs the bundle 'tiny'"):
+        Privatizer.load(path)
+    other = Bundle.open(make_bundle(tmp_path / "other", public=299))
+    with pytest.raises(PrivatizerError, match="was fitted for the bundle tiny"):
+        Privatizer.load(path, other)
+
+
+def test_a_filter_that_does_not_work_is_not_loaded(tiny: Bundle) -> None:
+    flow = flow_privatizer(tiny)
+    narrow = replace(flow.filter, population=flow.filter.population[:0])  # type: ignore[type-var]
+    with pytest.raises(PrivatizerError):
+        Privatizer.from_bytes(Privatizer(tiny, narrow, record()).to_bytes(), tiny)
+    with pytest.raises(PrivatizerError, match="no filter of kind 'stub'"):
+        Privatizer.from_bytes(Privatizer(tiny, Stub(lambda mean: mean), record()).to_bytes(), tiny)
+
+
+def test_nothing_but_json_and_arrays_is_in_the_file(privatizer: Privatizer) -> None:
+    arrays, content = unpack(privatizer.to_bytes())
+    assert content.keys() == {"schema", "bundle", "filter", "record", "digest"}
+    assert json.loads(json.dumps(content)) == content
+    assert arrays.keys() == privatizer.filter.arrays().keys()

@@ -1,0 +1,388 @@
+"""What leaves the device: whole, clean images and their record, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from make_bundle import flow_privatizer, label_aware_privatizer, make_bundle, record
+from PIL import Image
+from test_privatizer import Stub, unchanged_in_row_two
+
+from privsdk import (
+    Bundle,
+    CancelledError,
+    OutputExistsError,
+    Privatizer,
+    Refusal,
+    Release,
+    UsageError,
+    plan_release,
+    read_labels,
+)
+from privsdk import release as releasing
+from privsdk.store import folder as folders
+
+MARK = "who-took-this-photo"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.open(make_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def privatizer(tiny: Bundle) -> Privatizer:
+    return flow_privatizer(tiny)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """Five aligned faces that carry metadata, in a folder with something that is no photo."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(5):
+        save_photo(folder / f"person-{number}.jpg", number)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def save_photo(path: Path, seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x013B] = MARK
+    image = Image.fromarray(coarse.repeat(8, axis=0).repeat(8, axis=1))
+    image.save(path, exif=exif, comment=MARK, quality=95)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "release.jsonl").read_text().splitlines()]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_one_clean_image_a_face_beside_the_input(privatizer: Privatizer, inputs: Path) -> None:
+    before = contents(inputs)
+    results = privatizer.release([inputs], aligned=True)
+    output = inputs.parent / "photos-released"
+    assert contents(inputs) == before
+    assert [result.position for result in results] == [0, 1, 2, 3, 4]
+    assert all(isinstance(result, Release) for result in results)
+    assert {path.name for path in output.iterdir()} == {
+        "release.jsonl",
+        *(result.path.name for result in results if isinstance(result, Release)),
+    }
+    lines = lines_of(output)
+    for result, line in zip(results, lines, strict=True):
+        assert isinstance(result, Release)
+        assert len(result.path.stem) == 32
+        with Image.open(result.path) as image:
+            assert image.size == (64, 64)
+            assert (image.info, dict(image.getexif())) == ({}, {})
+        assert line == {
+            "status": "released",
+            "file": result.path.name,
+            "format": "png",
+            "width": 64,
+            "height": 64,
+            "bundle": privatizer.bundle.digest,
+            "run": result.run,
+            "labels": {},
+        }
+    assert len({line["run"] for line in lines}) == 1
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_nothing_of_the_original_is_in_any_file(privatizer: Privatizer, inputs: Path, format: Any) -> None:
+    output = inputs.parent / "out"
+    privatizer.release([inputs], output, aligned=True, format=format)
+    for path in output.iterdir():
+        content = path.read_bytes()
+        for trace in (MARK, "person", "photos", "Male", "male", "Smiling", str(inputs.parent)):
+            assert trace.encode() not in content, path
+            assert trace not in path.name
+        if path.suffix != ".jsonl":
+            with Image.open(io.BytesIO(content)) as image:
+                assert (image.format, dict(image.getexif())) == (format.upper(), {})
+                assert "comment" not in image.info
+
+
+def test_the_pixels_are_those_of_privatize(privatizer: Privatizer, inputs: Path) -> None:
+    key = bytes(32)
+    results = privatizer.release([inputs], aligned=True, key=key)
+    photos = np.stack([np.array(Image.open(photo)) for photo in sorted(inputs.glob("*.jpg"))])
+    expected = privatizer.privatize(photos, key=key)
+    for result, pixels in zip(results, expected, strict=True):
+        assert isinstance(result, Release)
+        assert (np.array(Image.open(result.path)) == pixels).all()
+
+
+def test_refusals_stand_in_order_and_without_a_name(privatizer: Privatizer, inputs: Path) -> None:
+    (inputs / "person-2.jpg").write_bytes(b"secret-name is no image")
+    paths = [*sorted(inputs.glob("*.jpg")), inputs / "gone-person.jpg"]
+    output = inputs.parent / "out"
+    results = privatizer.release(paths, output, aligned=True)
+    assert [type(result) for result in results] == [Release, Release, Refusal, Release, Release, Refusal]
+    assert [(result.source, result.position) for result in results] == [
+        (str(path), position) for position, path in enumerate(paths)
+    ]
+    lines = lines_of(output)
+    assert [line.get("reason") for line in lines] == [None, None, "not-an-image", None, None, "not-found"]
+    text = (output / "release.jsonl").read_text()
+    assert "person" not in text
+    assert "secret" not in text
+
+
+def test_names_can_be_kept(privatizer: Privatizer, inputs: Path) -> None:
+    other = inputs / "more"
+    other.mkdir()
+    save_photo(other / "person-0.png", 9)
+    (inputs / "person-4.jpg").write_bytes(b"broken")
+    output = inputs.parent / "out"
+    privatizer.release([inputs, other], output, aligned=True, names="keep")
+    assert {path.name for path in output.glob("*.png")} == {
+        "person-0.png",
+        "person-0-2.png",
+        "person-1.png",
+        "person-2.png",
+        "person-3.png",
+    }
+    assert [line["source"] for line in lines_of(output) if line["status"] == "refused"] == ["person-4.jpg"]
+    assert MARK not in "".join(path.read_bytes().decode("latin-1") for path in output.iterdir())
+
+
+def test_utility_labels_that_were_given_go_along_and_private_ones_never(tiny: Bundle, inputs: Path) -> None:
+    table = inputs.parent / "labels.csv"
+    table.write_text(
+        "photo,Male,smiling,Young\nperson-0.jpg,1,0,1\nphotos/person-1.jpg,0,yes,0\nperson-1.jpg,1,no,0\n"
+    )
+    output = inputs.parent / "out"
+    results = label_aware_privatizer(tiny).release([inputs], output, labels=read_labels(table), aligned=True)
+    reasons = [result.reason for result in results if isinstance(result, Refusal)]
+    assert reasons == ["label-missing"] * 3
+    assert [line["labels"] for line in lines_of(output)[:2]] == [{"Smiling": 0}, {"Smiling": 1}]
+    text = (output / "release.jsonl").read_text()
+    assert "ale" not in text.replace("false", "")
+    assert "Young" not in text
+
+
+def test_a_label_aware_privatizer_without_labels_does_nothing(tiny: Bundle, inputs: Path) -> None:
+    with pytest.raises(UsageError, match="needs the private label"):
+        label_aware_privatizer(tiny).release([inputs], aligned=True)
+    assert not (inputs.parent / "photos-released").exists()
+
+
+def test_what_the_filter_leaves_as_it_was_is_kept_back(tiny: Bundle, inputs: Path) -> None:
+    output = inputs.parent / "out"
+    results = Privatizer(tiny, Stub(unchanged_in_row_two), record()).release([inputs], output, aligned=True)
+    assert [getattr(result, "reason", "") for result in results] == ["", "", "not-privatized", "", ""]
+    assert len(list(output.glob("*.png"))) == 4
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("mine"), lambda path: save_inside(path)])
+def test_an_existing_output_is_never_touched(
+    privatizer: Privatizer, inputs: Path, make: Callable[[Path], object]
+) -> None:
+    output = inputs.parent / "photos-released"
+    make(output)
+    before = contents(inputs.parent)
+    with pytest.raises(OutputExistsError, match="exists already"):
+        privatizer.release([inputs], aligned=True)
+    assert contents(inputs.parent) == before
+
+
+def save_inside(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a").write_text("mine")
+
+
+def test_the_input_folder_is_no_output(privatizer: Privatizer, inputs: Path) -> None:
+    with pytest.raises(OutputExistsError):
+        privatizer.release([inputs], inputs, aligned=True)
+
+
+def test_an_output_inside_the_input_is_not_taken_for_photos(privatizer: Privatizer, inputs: Path) -> None:
+    output = inputs / "released"
+    output.mkdir()  # an empty folder is as good as none
+    assert len(privatizer.release([inputs], output, aligned=True)) == 5
+    assert len(plan_release([inputs], inputs / "again", recursive=True).photos) == 5
+
+
+def test_which_photos_are_found(inputs: Path) -> None:
+    below = inputs / "below"
+    below.mkdir()
+    save_photo(below / "B.JPG", 1)
+    (inputs / ".hidden.jpg").write_bytes(b"")
+    (inputs / ".git").mkdir()
+    (inputs / ".git" / "c.jpg").write_bytes(b"")
+    names = [photo.name for photo in plan_release([inputs]).photos]
+    assert names == [f"person-{number}.jpg" for number in range(5)]
+    again = plan_release([inputs, inputs / "person-3.jpg", inputs / "notes.txt"], "out", recursive=True).photos
+    assert [photo.name for photo in again] == ["B.JPG", *names, "notes.txt"]
+
+
+def test_where_the_output_goes(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan_release([inputs]).output == inputs.parent / "photos-released"
+    assert plan_release([inputs / "person-0.jpg"]).output == inputs / "person-0-released"
+    monkeypatch.chdir(inputs)
+    assert plan_release(["."]).output == inputs.parent / "photos-released"
+    with pytest.raises(UsageError, match="several inputs"):
+        plan_release([inputs / "person-0.jpg", inputs / "person-1.jpg"])
+    with pytest.raises(UsageError, match="no photo is given"):
+        plan_release([])
+    (inputs.parent / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"no photo in .*--recursive"):
+        plan_release([inputs.parent / "empty"])
+
+
+def test_the_preview_is_for_the_callers_own_eyes(privatizer: Privatizer, inputs: Path) -> None:
+    preview, output = inputs.parent / "preview.png", inputs.parent / "out"
+    privatizer.release([inputs], output, aligned=True, preview=preview)
+    with Image.open(preview) as image:
+        assert image.width > 6 * 128
+        assert image.height > 2 * 128
+    for bad, error in (
+        (preview, OutputExistsError),
+        (inputs.parent / "new" / "preview.png", UsageError),
+        (inputs.parent / "preview.gif", UsageError),
+    ):
+        with pytest.raises(error):
+            privatizer.release([inputs], inputs.parent / "new", aligned=True, preview=bad)
+    assert not (inputs.parent / "new").exists()
+
+
+def test_progress_and_cancel(privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing, "BATCH", 2)
+    seen: list[tuple[str, int, int]] = []
+    output = inputs.parent / "out"
+    with pytest.raises(CancelledError, match="cancelled"):
+        privatizer.release(
+            [inputs],
+            output,
+            aligned=True,
+            on_progress=lambda *step: seen.append(step),
+            cancel=lambda: len(seen) == 3,
+        )
+    assert seen == [("privatizing", number, 5) for number in (1, 2, 3)]
+    assert {line["file"] for line in lines_of(output)} == {path.name for path in output.glob("*.png")}
+    assert len(lines_of(output)) == 2
+
+
+def test_a_full_disk_is_a_usage_error_and_leaves_no_half_file(
+    privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 6:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(folders.os, "fsync", full)
+    output = inputs.parent / "out"
+    with pytest.raises(UsageError, match="No space left on device"):
+        privatizer.release([inputs], output, aligned=True)
+    assert not list(output.glob(".*"))
+    assert {line["file"] for line in lines_of(output)} <= {path.name for path in output.glob("*.png")}
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from make_bundle import flow_privatizer
+from privsdk import Bundle
+from privsdk import release as releasing
+releasing.BATCH = 1
+bundle, photos, output = sys.argv[1:]
+flow_privatizer(Bundle.open(bundle)).release([photos], output, aligned=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_process_that_is_killed_leaves_whole_files_only(tmp_path: Path, repository: Path) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(300):
+        save_photo(photos / f"{number}.jpg", number)
+    bundle = make_bundle(tmp_path / "tiny")
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(bundle), str(photos), str(output)],
+        env=os.environ | {"PYTHONPATH": f"{repository}{os.pathsep}{repository / 'tests'}"},
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and len(list(output.glob("*.png"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    images = {path.name for path in output.glob("*.png")}
+    assert 5 <= len(images) < 300
+    for name in images:
+        with Image.open(output / name) as image:
+            image.load()
+            assert image.size == (64, 64)
+    recorded = {line["file"] for line in lines_of(output)}
+    assert recorded <= images
+    assert len(images - recorded) <= 1
+
+
+@pytest.mark.parametrize(("argument", "value"), [("names", "mine"), ("format", "gif"), ("faces", "some")])
+def test_other_choices_are_refused(privatizer: Privatizer, inputs: Path, argument: str, value: str) -> None:
+    with pytest.raises(UsageError, match=value):
+        privatizer.release([inputs], **{argument: value})  # type: ignore[arg-type]
+
+
+def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes("\ufeffphoto;Male;High Cheekbones;age\r\na.jpg;-1;YES;41\r\n\r\nb\\c.jpg;true;;\r\n".encode())
+    assert read_labels(table, ["male", "high_cheekbones"]) == {
+        "a.jpg": {"Male": 0, "High Cheekbones": 1},
+        "b/c.jpg": {"Male": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("photo,Male\na.jpg,2\n", "line 2: Male is '2'"),
+        ("photo,Male\na.jpg,1\nb.jpg\n", "line 3: 1 fields"),
+        ("photo,Male\na.jpg,1\na.jpg,1\n", "line 3: a.jpg is there twice"),
+        ("photo,Male\n,1\n", "line 2: there is no file name"),
+        ("photo,Male,male\na.jpg,1,1\n", "line 1: a label column has its name twice"),
+        ("photo,\na.jpg,1\n", "line 1: a label column has no name"),
+        ("photo\na.jpg\n", "line 1: there is no label column"),
+        ("photo,Male\n", "holds no labels"),
+        ("", "holds no labels"),
+        ('photo,Male\n"a.jpg,1\n', "line "),
+    ],
+)
+def test_labels_that_are_none_are_refused_with_the_line(tmp_path: Path, text: str, said: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_labels(table)
+
+
+def test_a_table_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_labels(tmp_path / "labels.csv")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_labels(tmp_path / "none.csv")
