@@ -16,7 +16,7 @@ from privsdk.samples import faces, images
 
 
 def landmarks_in_frame(frame: images.Pixels, detector: faces.Detector) -> np.ndarray | None:
-    """The landmarks of an aligned image, float64 [5, 2] in pixels of the 64 x 64 frame, if it shows one face."""
+    """The landmarks of an aligned image, float64 [5, 2] in pixels of the face sample, if it shows one."""
     height, width = frame.shape[:2]
     found = detector.find(images.resize(frame, 3 * width, 3 * height))
     if len(found) != 1:
@@ -42,9 +42,7 @@ def main() -> None:
     middle = np.median(points, axis=0)
     distances = np.linalg.norm(points - middle, axis=2).mean(axis=1)
     points = points[distances <= np.quantile(distances, 0.95)]
-    print(
-        f"{len(points)} faces of {len(measured)} images; mean x, y and spread in pixels of the 64 x 64 frame"
-    )
+    print(f"{len(points)} faces of {len(measured)} images; mean x, y and spread in pixels of the 64 x 64 frame")
     for name, mean, spread in zip(
         ("right eye", "left eye", "nose", "right corner of the mouth", "left corner of the mouth"),
         points.mean(axis=0),

@@ -410,12 +410,12 @@ class Faces:
 
     def pixel_attack(self, name: str, pixels: Pixels, labels: Sequence[str], seed: int) -> Any:
         """A network trained afresh on these pixels of the training partition, for these labels."""
-        from benchmarks.pixels import PixelAttacker
+        from benchmarks.pixels import EPOCHS, LONG_EPOCHS, PixelAttacker
 
         train = self.rows(TRAIN)
         columns = [self.images.attributes.index(label) for label in labels]
         stored = self._folder / "networks" / f"{name}-{seed}.pt"
-        attacker = PixelAttacker(len(labels), seed)
+        attacker = PixelAttacker(len(labels), seed, LONG_EPOCHS if name.startswith("raw") else EPOCHS)
         if stored.exists():
             return attacker.load(stored)
         attacker.fit(pixels[: len(train)], self.images.labels[np.ix_(train, columns)], _progress)

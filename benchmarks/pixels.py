@@ -16,7 +16,8 @@ from privsdk.store.folder import write_atomically
 
 Pixels = NDArray[np.uint8]
 
-EPOCHS = 8
+EPOCHS = 6
+LONG_EPOCHS = 10  # of the network on raw faces, which others are compared with
 BATCH = 128
 RATE = 3e-3
 SHIFT = 3  # pixels that a training face is moved by at most

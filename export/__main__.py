@@ -35,7 +35,7 @@ def train_faces(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 15,
+    epochs: Epochs = 12,
     sharpen_epochs: SharpenEpochs = 3,
     flow_steps: FlowSteps = 8000,
     seed: Seed = 0,
@@ -53,14 +53,21 @@ def train_folder(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 15,
+    epochs: Epochs = 12,
     sharpen_epochs: SharpenEpochs = 3,
     flow_steps: FlowSteps = 8000,
     seed: Seed = 0,
 ) -> None:
     """Teacher, encoder and decoder on a folder of anybody's images."""
     settings = Settings(
-        str(data.resolve()), str(labels.resolve()), latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, seed
+        str(data.resolve()),
+        str(labels.resolve()),
+        latent,
+        teacher_epochs,
+        epochs,
+        sharpen_epochs,
+        flow_steps,
+        seed,
     )
     settings.save(out)
     train_networks(settings, settings.images(), out)

@@ -49,7 +49,10 @@ def train_flow(
     mean squared norm of g(z) as a share of its dimension (1 is right).
     """
     used = training.used
-    mean, spread = torch.from_numpy(training.mean[:, used]), torch.from_numpy(np.sqrt(training.variance[:, used]))
+    mean, spread = (
+        torch.from_numpy(training.mean[:, used]),
+        torch.from_numpy(np.sqrt(training.variance[:, used])),
+    )
     shift, scale = mean.mean(0), (mean.var(0) + spread.square().mean(0)).sqrt()
     held_out = torch.from_numpy(posterior_sample(validation, seed=seed)[:, used])
     held_out = (held_out - shift) / scale

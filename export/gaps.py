@@ -25,7 +25,12 @@ def partner(bundle: Bundle, attribute: str) -> str:
 
 
 def measure_gap(
-    bundle: Bundle, attribute: str, training: Posteriors, held_out: Posteriors, labels: np.ndarray, truth: np.ndarray
+    bundle: Bundle,
+    attribute: str,
+    training: Posteriors,
+    held_out: Posteriors,
+    labels: np.ndarray,
+    truth: np.ndarray,
 ) -> float:
     """AUROC of the strongest attacker on releases of held-out samples, less that on public latents, at least 0.
 

@@ -1,4 +1,4 @@
-"""Latents of a data set, through the torch encoder: for everything the central side fits on latents."""
+"""Latents of a data set, through the exported encoder: for everything the central side fits on latents."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.networks.blocks import to_input
-from export.train import VAE, mixed_precision
+from export.networks.blocks import to_input, to_pixels
+from privsdk.codec import Codec
 
 USED_VARIANCE = 0.8
 
@@ -29,27 +29,21 @@ class Posteriors:
         return self.variance.mean(0) < USED_VARIANCE
 
 
-@torch.no_grad()
-def encode(vae: VAE, pixels: np.ndarray, views: int = 0, seed: int = 0, batch: int = 256) -> Posteriors:
-    """Posteriors of uint8 [N, 64, 64, 3], in float32 as the exported graph computes them.
+def encode(codec: Codec, pixels: np.ndarray) -> Posteriors:
+    """Posteriors of uint8 [N, 64, 64, 3], through the exported graph, as a device computes them."""
+    latents = codec.encode(pixels)
+    return Posteriors(latents.mean, latents.variance)
 
-    With ``views`` each sample is encoded that many times, each time mirrored, turned, scaled and shifted a
-    little at random (as detectors do); the result then has N * views rows.
-    """
+
+def encode_views(codec: Codec, pixels: np.ndarray, views: int, seed: int, batch: int = 256) -> Posteriors:
+    """Posteriors of each sample as it is and ``views`` times slightly moved: N * (1 + views) rows."""
     generator = torch.Generator().manual_seed(seed)
-    vae.encoder.eval()
-    means, log_variances = [], []
-    for _ in range(max(1, views)):
+    parts = [encode(codec, pixels)]
+    for _ in range(views):
         for begin in range(0, len(pixels), batch):
-            x = to_input(torch.from_numpy(pixels[begin : begin + batch]))
-            if views:
-                with mixed_precision():
-                    mean, log_variance = vae.encoder(moved(x, generator))
-            else:
-                mean, log_variance = vae.encoder(x)
-            means.append(mean.float())
-            log_variances.append(log_variance.float())
-    return Posteriors(torch.cat(means).numpy(), torch.cat(log_variances).exp().numpy())
+            x = moved(to_input(torch.from_numpy(pixels[begin : begin + batch])), generator)
+            parts.append(encode(codec, to_pixels(x)))
+    return Posteriors(np.concatenate([p.mean for p in parts]), np.concatenate([p.variance for p in parts]))
 
 
 def moved(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -70,7 +70,9 @@ class FeatureMatching:
         with torch.no_grad():
             wanted = self.teacher.features(images, self.stages)
         got = self.teacher.features(reconstructions, self.stages)
-        terms = [((a.float() - b.float()) / s).square().mean() for a, b, s in zip(wanted, got, self.spreads, strict=True)]
+        terms = [
+            ((a.float() - b.float()) / s).square().mean() for a, b, s in zip(wanted, got, self.spreads, strict=True)
+        ]
         return torch.stack(terms).sum()
 
 

@@ -17,14 +17,13 @@ from export.datasets import celeba, folder
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.flow import train_flow
 from export.gaps import measure_gap
-from export.latents import Posteriors, encode
+from export.latents import encode, encode_views
 from export.networks.blocks import multiply_adds
-from export.networks.teacher import Teacher
 from export.networks.vae import SIDE
 from export.pack import Attribute, Origin, write_bundle
 from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
-from export.sharpen import reconstructions, sharpen
+from export.sharpen import sharpen
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
 from export.train import VAE, train_teacher, train_vae
 from privsdk.arrays import pack as pack_arrays
@@ -100,18 +99,7 @@ def trained(settings: Settings, images: LabelledImages, out: Path) -> VAE:
     return as_exported(vae)
 
 
-def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
-    """The public flow on latents of the training people, each photo as it is and slightly moved."""
-    vae = trained(settings, images, out)
-    training, validation = images.part(TRAIN), images.part(VALID)
-    plain, moved = encode(vae, training.pixels), encode(vae, training.pixels, views=4, seed=settings.seed)
-    every = Posteriors(np.concatenate([plain.mean, moved.mean]), np.concatenate([plain.variance, moved.variance]))
-    return train_flow(every, encode(vae, validation.pixels), out / "flow", settings.flow_steps, seed=settings.seed)
-
-
-def write_graphs(
-    settings: Settings, images: LabelledImages, out: Path
-) -> tuple[dict[str, bytes], dict[str, float]]:
+def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> tuple[dict[str, bytes], dict[str, float]]:
     """``encoder.onnx`` and ``decoder.onnx`` in ``out``, and how far they are from torch on 1,000 images."""
     vae = trained(settings, images, out)
     graphs = {"encoder.onnx": encoder_graph(vae), "decoder.onnx": decoder_graph(vae)}
@@ -121,36 +109,51 @@ def write_graphs(
     return graphs, compared
 
 
+def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
+    """The public flow on latents of the training people, each photo as it is and slightly moved."""
+    codec = graphs_codec(settings, images, out)
+    training = encode_views(codec, images.part(TRAIN).pixels, views=3, seed=settings.seed)
+    validation = encode(codec, images.part(VALID).pixels)
+    return train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
+
+
+def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec:
+    """The exported graphs of the run in ``out``, written if they are not there yet."""
+    names = ("encoder.onnx", "decoder.onnx")
+    if not all((out / name).is_file() for name in names):
+        write_graphs(settings, images, out)
+    encoder, decoder = ((out / name).read_bytes() for name in names)
+    return Codec(encoder, decoder, (SIDE, SIDE, 3), settings.latent, threads=2)
+
+
 def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, with_gaps: bool = True) -> Bundle:
     """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
     vae = trained(settings, images, out)
     graphs, compared = write_graphs(settings, images, out)
     flow, flow_figures = train_public_flow(settings, images, out)
     training, validation = images.part(TRAIN), images.part(VALID)
-    codec = Codec(graphs["encoder.onnx"], graphs["decoder.onnx"], (SIDE, SIDE, 3), settings.latent, threads=2)
-    seen, unseen = codec.encode(training.pixels), codec.encode(validation.pixels)
-    scores = train_scores(
-        seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed
-    )
+    codec = graphs_codec(settings, images, out)
+    seen, unseen = encode(codec, training.pixels), encode(codec, validation.pixels)
+    scores = train_scores(seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed)
     public = draw(codec, flow, PUBLIC_LATENTS, seed=settings.seed)
     files = {
         **graphs,
         "scores.safetensors": pack_arrays(scores.arrays(), {}),
         "flow.safetensors": pack_arrays(flow.arrays(), {}),
         "public_latents.safetensors": pack_arrays(
-            {"mean": public.mean.astype(np.float16), "log_variance": np.log(public.variance).astype(np.float16)},
+            {
+                "mean": public.mean.astype(np.float16),
+                "log_variance": np.log(public.variance).astype(np.float16),
+            },
             {"seed": LABEL_SEED},
         ),
     }
     said = scores.scores(unseen.mean)
-    made = reconstructions(vae, validation.pixels)
+    made = codec.decode(unseen.mean)
     error = ((made.astype(np.float32) - validation.pixels) / 255) ** 2
-    with torch.no_grad():
-        example = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, settings.latent)
-        work = multiply_adds(vae.encoder, example[0]), multiply_adds(vae.decoder, example[1])
     quality = {
-        "encoder multiply-adds": work[0],
-        "decoder multiply-adds": work[1],
+        "encoder multiply-adds": multiply_adds(vae.encoder, torch.zeros(1, 3, SIDE, SIDE)),
+        "decoder multiply-adds": multiply_adds(vae.decoder, torch.zeros(1, settings.latent)),
         "squared error of a reconstruction": float(error.sum(axis=(1, 2, 3)).mean()),
         "pixel gradient against real images": mean_gradient(made) / mean_gradient(validation.pixels),
         "mean attribute accuracy": float(((said > 0) == validation.labels).mean()),
@@ -191,13 +194,8 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, wi
     packed = write({})
     if not with_gaps:
         return packed
-    seen_posteriors, unseen_posteriors = Posteriors(seen.mean, seen.variance), Posteriors(unseen.mean, unseen.variance)
     gaps = {}
     for i, name in enumerate(images.attributes):
-        gaps[name] = measure_gap(
-            packed, name, seen_posteriors, unseen_posteriors, training.labels[:, i], validation.labels[:, i]
-        )
+        gaps[name] = measure_gap(packed, name, seen, unseen, training.labels[:, i], validation.labels[:, i])
         print(f"gap of {name}: {gaps[name]:.3f} ({i + 1} of {len(images.attributes)})", flush=True)
     return write(gaps)
-
-

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.loop import Schedule, train
 from export.losses import FeatureMatching, hinge_for_critic, squared_error
-from export.networks.blocks import to_input
+from export.networks.blocks import to_input, to_pixels
 from export.networks.critic import PatchCritic
 from export.networks.teacher import Teacher
 from export.realism import frechet_distance, mean_gradient
@@ -110,11 +110,6 @@ def reconstructions(vae: VAE, pixels: np.ndarray, batch: int = 256) -> np.ndarra
             mean, _ = vae.encoder(to_input(torch.from_numpy(pixels[begin : begin + batch])))
             made.append(to_pixels(vae.decoder(mean).float()))
     return np.concatenate(made)
-
-
-def to_pixels(x: Tensor) -> np.ndarray:
-    """float [N, 3, H, W] in about [0, 1] to uint8 [N, H, W, 3]."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 @torch.no_grad()

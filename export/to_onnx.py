@@ -102,7 +102,10 @@ def differences(vae: VAE, graphs: dict[str, bytes], pixels: np.ndarray) -> dict[
             f"the graphs differ from torch by {in_latents:.2g} in a latent and {in_pixels} grey levels in a pixel; "
             "1e-4 and 1 are allowed: compare the versions of torch, onnx and onnxruntime with the pinned ones"
         )
-    return {"largest latent difference from torch": in_latents, "largest pixel difference from torch": in_pixels}
+    return {
+        "largest latent difference from torch": in_latents,
+        "largest pixel difference from torch": in_pixels,
+    }
 
 
 def graph(module: nn.Module, example: Tensor, input_name: str, output_names: list[str]) -> bytes:

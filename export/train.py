@@ -13,7 +13,13 @@ from torch.nn import functional as F
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.loop import Schedule, train
-from export.losses import FeatureMatching, attribute_loss, divergence_from_prior, lipschitz_penalty, squared_error
+from export.losses import (
+    FeatureMatching,
+    attribute_loss,
+    divergence_from_prior,
+    lipschitz_penalty,
+    squared_error,
+)
 from export.networks.blocks import to_input
 from export.networks.teacher import Teacher
 from export.networks.vae import Decoder, Encoder
@@ -117,7 +123,7 @@ def train_vae(
     images: LabelledImages,
     teacher: Teacher,
     folder: Path,
-    epochs: float = 15,
+    epochs: float = 12,
     latent: int = 50,
     weights: Weights = Weights(),
     batch: int = 96,

@@ -15,7 +15,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> bytes:
-    """The bytes of a safetensors file with ``arrays``, and the entries of ``metadata`` (JSON) in its header."""
+    """The bytes of a safetensors file: ``arrays``, and in its header ``metadata``, each entry as JSON."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return save(contiguous, metadata={name: json.dumps(value) for name, value in metadata.items()})
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,9 +40,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 FACE_IN_PHOTO = 256  # pixels a side of the face in a photo made for want of a real one
 
 
-def measure(
-    bundle: str | Path = "faces", threads: int | None = None, photo: Path | None = None
-) -> dict[str, Any]:
+def measure(bundle: str | Path = "faces", threads: int | None = None, photo: Path | None = None) -> dict[str, Any]:
     """Everything that :func:`measured_text` tells, as JSON takes it; seconds, bytes, operations a second.
 
     ``threads``: one number alone, or 1 and all of this machine's where it is ``None``.  ``photo`` is the file
@@ -169,9 +168,7 @@ def cpu_name() -> str:
             if name.strip() == key and value.strip():
                 return value.strip()
     board = _text("/proc/device-tree/model").strip("\0\n ")
-    parts = {
-        line.partition(":")[2].strip() for line in _text("/proc/cpuinfo").splitlines() if "CPU part" in line
-    }
+    parts = {line.partition(":")[2].strip() for line in _text("/proc/cpuinfo").splitlines() if "CPU part" in line}
     named = ", ".join([board, *(f"CPU part {part}" for part in sorted(parts))] if board else sorted(parts))
     return named or platform.processor() or "unknown processor"
 
@@ -220,9 +217,9 @@ def _steps(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> l
         latents = opened.encode(samples)
         draws = np.arange(batch, dtype=np.uint64)
         floors = [_floor(opened, graph, batch, operations) for graph in ("encoder", "decoder")]
-        step("encode", batch, lambda s=samples: opened.encode(s), floors[0])
-        step("filter", batch, lambda u=latents, d=draws: privatizer.perturb(u, draws=d), None)
-        step("decode", batch, lambda z=z: opened.decode(z), floors[1])
+        step("encode", batch, partial(opened.encode, samples), floors[0])
+        step("filter", batch, partial(privatizer.perturb, latents, draws=draws), None)
+        step("decode", batch, partial(opened.decode, z), floors[1])
     if Path(shown).exists():
         detector = Detector(threads)
         bare = float(np.median(timed(lambda: detector.find(images.read(Path(shown))))))
@@ -230,7 +227,7 @@ def _steps(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> l
             step(
                 "photo, file to file",
                 batch,
-                lambda b=batch: _release(privatizer, [shown] * b, scratch),
+                partial(_release, privatizer, [shown] * batch, scratch),
                 bare * batch,
             )
     return rows
@@ -248,9 +245,7 @@ def _first_sample(threads: int, bundle: str, saved: str, shown: str, scratch: st
     if Path(shown).exists():
         _release(privatizer, [shown], scratch)
     else:
-        opened.decode(
-            privatizer.perturb(opened.encode(opened.decode(opened.public.mean[:1])), draws=_ONE_DRAW)
-        )
+        opened.decode(privatizer.perturb(opened.encode(opened.decode(opened.public.mean[:1])), draws=_ONE_DRAW))
     return {"peak_memory": _peak_memory()}
 
 

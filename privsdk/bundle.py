@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,9 +68,7 @@ class Bundle:
         self.latent_size: int = parsed["latent_size"]
         self.attributes: tuple[str, ...] = tuple(entry["name"] for entry in parsed["attributes"])
         self.terms: str = parsed["terms"]
-        self.codec = Codec(
-            files["encoder.onnx"], files["decoder.onnx"], self.sample_shape, self.latent_size, threads
-        )
+        self.codec = Codec(files["encoder.onnx"], files["decoder.onnx"], self.sample_shape, self.latent_size, threads)
         self.scores = self._load_scores(_arrays("scores.safetensors", files)[0])
         self.flow = self._load_flow(_arrays("flow.safetensors", files)[0])
         self._public_latents = self._load_public_latents(*_arrays("public_latents.safetensors", files))
@@ -177,9 +175,7 @@ class Bundle:
             scores = ScoreNetwork.from_arrays(arrays)
             found = scores.scores(zero).shape
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise BundleError(
-                f"scores.safetensors holds no score network ({error!r}): export it again"
-            ) from error
+            raise BundleError(f"scores.safetensors holds no score network ({error!r}): export it again") from error
         if found != (1, len(self.attributes)):
             raise BundleError(f"scores.safetensors is for {found[1]} attributes, not {len(self.attributes)}")
         return scores
@@ -190,13 +186,9 @@ class Bundle:
             flow = PublicFlow.from_arrays(arrays)
             found = flow.inverse(flow.forward(zero)).shape
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise BundleError(
-                f"flow.safetensors holds no public flow ({error!r}): export it again"
-            ) from error
+            raise BundleError(f"flow.safetensors holds no public flow ({error!r}): export it again") from error
         if found != zero.shape:
-            raise BundleError(
-                f"flow.safetensors is for latents of {found[1]} numbers, not {self.latent_size}"
-            )
+            raise BundleError(f"flow.safetensors is for latents of {found[1]} numbers, not {self.latent_size}")
         return flow
 
     def _load_public_latents(
@@ -261,9 +253,7 @@ def _parsed(manifest: bytes) -> dict[str, Any]:
         raise BundleError(f"{MANIFEST} is no JSON ({error}): get the bundle again") from error
     if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
         found = parsed.get("schema") if isinstance(parsed, dict) else None
-        raise BundleError(
-            f"{MANIFEST} has schema {found!r}, this version reads {SCHEMA}: update privsdk or the bundle"
-        )
+        raise BundleError(f"{MANIFEST} has schema {found!r}, this version reads {SCHEMA}: update privsdk or the bundle")
     for place, holds in _EXPECTED.items():
         if not holds(parsed.get(place)):
             raise BundleError(f"{MANIFEST} has no valid {place!r}: export it again")
@@ -279,9 +269,7 @@ def _check_files(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Non
         if len(content) != entry["bytes"]:
             raise BundleError(f"{name} has {len(content)} bytes, not {entry['bytes']}: get the bundle again")
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise BundleError(
-                f"{name} is not what the manifest lists (another SHA-256): get the bundle again"
-            )
+            raise BundleError(f"{name} is not what the manifest lists (another SHA-256): get the bundle again")
 
 
 def _arrays(name: str, files: Mapping[str, bytes]) -> tuple[Arrays, dict[str, Any]]:
@@ -337,7 +325,7 @@ def _are_files(value: object) -> bool:
     )
 
 
-_EXPECTED = {
+_EXPECTED: dict[str, Callable[[object], bool]] = {
     "name": _is_name,
     "kind": _is_name,
     "sample": _is_sample,

@@ -49,9 +49,7 @@ BudgetOption = Annotated[float | None, typer.Option(help="Largest mean distortio
 MaxLeakageOption = Annotated[
     float | None, typer.Option(help="Largest leakage (AUROC, .5 to 1) to accept; else exit code 4.")
 ]
-LabelAwareOption = Annotated[
-    bool, typer.Option("--label-aware", help="minmax only: the filter is told labels.")
-]
+LabelAwareOption = Annotated[bool, typer.Option("--label-aware", help="minmax only: the filter is told labels.")]
 FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
 DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
 SeedOption = Annotated[int, typer.Option(help="The same seed fits the same filter.")]
@@ -68,23 +66,15 @@ def privatize(
     bundle: BundleOption = "faces",
     method: MethodOption = "flow",
     privatizer: Annotated[Path | None, typer.Option(help="A privatizer from `privsdk fit`.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="New folder; <input>-released beside the input.")
-    ] = None,
-    faces: Annotated[
-        Faces, typer.Option(help="Release the largest face of a photo, or all.")
-    ] = "largest",
+    output: Annotated[Path | None, typer.Option(help="New folder; <input>-released beside the input.")] = None,
+    faces: Annotated[Faces, typer.Option(help="Release the largest face of a photo, or all.")] = "largest",
     aligned: Annotated[bool, typer.Option("--aligned", help="The photos are aligned crops already.")] = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV: file names, then a column for each label.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV: file names, then a column for each label.")] = None,
     names: Annotated[Names, typer.Option(help="Names of the released images.")] = "random",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
     preview: Annotated[Path | None, typer.Option(help="Before/after sheet, for your eyes only.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the released images.")] = "png",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     fairness: FairnessOption = None,
     a: AOption = 1.0,
     rho: RhoOption = 1.0,
@@ -93,24 +83,28 @@ def privatize(
     label_aware: LabelAwareOption = False,
     form: FormOption = "nonlinear",
     divergence: DivergenceOption = "l2",
-    seed: FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
-DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
-SeedOption = 0,
+    seed: SeedOption = 0,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Release each face in the photos as a new image that hides the private label and keeps the utility
-    label.
+    """Release each face in photos as a new, privatized image.
+
+    The private label can hardly be inferred from it any more, the utility label still can.  A filter is
+    fitted, or the one that was fitted for the same wish before is used again.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:
         plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
-        if privatizer is not None and (private or utility):
-            raise privsdk.UsageError(
-                "--privatizer holds its labels already: leave out --private and --utility"
-            )
+        settings = privsdk.FitSettings(
+            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
+        )
+        only_leakage = privsdk.FitSettings(max_leakage=max_leakage)
+        if privatizer is not None and (private or utility or settings != only_leakage):
+            raise privsdk.UsageError("--privatizer holds its labels and settings already: leave out the others")
         if privatizer is None and not (private and utility):
             raise privsdk.UsageError("say what to hide and what to keep: --private LABEL --utility LABEL")
+        if label_aware and method != "minmax":
+            raise privsdk.UsageError("--label-aware is for the paper's filter: add --method minmax")
         if label_aware and labels is None:
             raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
         opened = privsdk.Bundle.open(bundle, threads=threads)
@@ -121,15 +115,15 @@ SeedOption = 0,
             chosen = privsdk.Privatizer.load(privatizer, opened)
             if max_leakage is not None:
                 chosen.require(max_leakage)
+            table = _table(labels, (*chosen.private, *chosen.utility))
         else:
-            chosen = privsdk.fitted(
-                opened, _split(private), _split(utility), settings, on_progress=on_progress
-            )
-        wanted = (*chosen.private, *chosen.utility)
+            hidden, kept = _split(private), _split(utility)
+            table = _table(labels, (*hidden, *kept))
+            chosen = privsdk.fitted(opened, hidden, kept, settings, on_progress=on_progress)
         results = chosen.release(
             plan.photos,
             plan.output,
-            labels=privsdk.read_labels(labels, wanted) if labels is not None else None,
+            labels=table,
             faces=faces,
             aligned=aligned,
             names=names,
@@ -167,9 +161,7 @@ def fit(
     label_aware: LabelAwareOption = False,
     form: FormOption = "nonlinear",
     divergence: DivergenceOption = "l2",
-    seed: FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
-DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
-SeedOption = 0,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -234,9 +226,7 @@ def verify(
 @app.command()
 def bench(
     bundle: BundleOption = "faces",
-    threads: Annotated[
-        int | None, typer.Option(help="Measure with this many threads, not with 1 and all.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Measure with this many threads, not with 1 and all.")] = None,
     photo: Annotated[Path | None, typer.Option(help="Photo of a face; one is made without it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -291,11 +281,13 @@ def _split(names: Sequence[str]) -> list[str]:
     return [name.strip() for given in names for name in given.split(",") if name.strip()]
 
 
+def _table(labels: Path | None, columns: Sequence[str]) -> dict[str, dict[str, int]] | None:
+    return None if labels is None else privsdk.read_labels(labels, columns)
+
+
 def _say(text: str, stream: Any = None) -> None:
     """One print; what a file's name could do to a terminal is taken out."""
-    printable = "".join(
-        character if character.isprintable() or character == "\n" else "?" for character in text
-    )
+    printable = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
     typer.echo(printable if stream is None else printable.replace("\n", " "), file=stream)
 
 
@@ -331,9 +323,7 @@ def _print_results(
                 }
                 for each in released
             ],
-            "refused": [
-                {"source": each.source, "reason": each.reason, "detail": each.detail} for each in refused
-            ],
+            "refused": [{"source": each.source, "reason": each.reason, "detail": each.detail} for each in refused],
             "bundle": privatizer.bundle.digest,
             "record": privatizer.record,
         }
@@ -359,9 +349,9 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
     for label, found in check["private"].items():
         of_a_hundred = 100 * min(found["leakage"] + found["gap"], 1)
         lines.append(
-            f"  {label}, hidden: of two releases, one of each kind, it tells which is which {of_a_hundred:.0f} "
-            f"times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; always naming the "
-            f"commoner kind: {100 * found['base_rate']:.0f}%."
+            f"  {label}, hidden: of two releases, one of each kind, it tells which is which "
+            f"{of_a_hundred:.0f} times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; "
+            f"always naming the commoner kind: {100 * found['base_rate']:.0f}%."
         )
     for label, found in check.get("utility", {}).items():
         lines.append(

@@ -55,9 +55,7 @@ class Privatizer:
                 raise PrivatizerError(f"the privatizer's record has no valid {name!r}: fit it again")
         unknown = sorted({*self.private, *self.utility} - {*bundle.attributes})
         if unknown:
-            raise PrivatizerError(
-                f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again"
-            )
+            raise PrivatizerError(f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again")
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -92,9 +90,9 @@ class Privatizer:
             leakage = found["leakage"] + found["gap"]
             if leakage > max_leakage:
                 raise NotReachedError(
-                    f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it for "
-                    f"real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with a larger "
-                    "fairness or a smaller rho"
+                    f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
+                    f"for real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with "
+                    "a larger fairness or a smaller rho"
                 )
 
     def perturb(
@@ -114,9 +112,7 @@ class Privatizer:
         _raise_first(refused, "latents")
         return z
 
-    def privatize(
-        self, samples: Pixels, private: NDArray[Any] | None = None, key: bytes | None = None
-    ) -> Pixels:
+    def privatize(self, samples: Pixels, private: NDArray[Any] | None = None, key: bytes | None = None) -> Pixels:
         """The samples as they may be released: uint8 [N, *sample_shape] to the same.
 
         ``private`` is as in :meth:`perturb`; ``key`` 32 bytes, the device key without it.  The same sample
@@ -289,9 +285,7 @@ class Privatizer:
             return None
         labels = np.asarray(private).reshape(len(private), -1)
         if labels.shape[1] != len(self.private) or not np.isin(labels, (0, 1)).all():
-            raise UsageError(
-                f"private labels are 0 or 1, one for each of {', '.join(self.private)}: int [N, {len(self.private)}]"
-            )
+            raise UsageError(f"private labels are int [N, {len(self.private)}], 0 or 1: {', '.join(self.private)}")
         return labels.astype(np.int64) @ 2 ** np.arange(len(self.private))
 
     def _try_out(self) -> None:
@@ -307,9 +301,7 @@ class Privatizer:
 
 
 def _not_privatized(detail: str) -> Refusal:
-    return Refusal(
-        "not-privatized", f"{detail} It is kept back; fit the privatizer again if this happens often."
-    )
+    return Refusal("not-privatized", f"{detail} It is kept back; fit the privatizer again if this happens often.")
 
 
 def _raise_first(refused: Mapping[int, Refusal], inputs: str) -> None:
@@ -334,13 +326,12 @@ def _is_check(value: object) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("private"), dict):
         return False
     return all(
-        isinstance(found, dict)
-        and all(isinstance(found.get(name), int | float) for name in ("leakage", "gap"))
+        isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in ("leakage", "gap"))
         for found in value["private"].values()
     )
 
 
-_EXPECTED = {
+_EXPECTED: dict[str, Callable[[object], bool]] = {
     "private": _are_labels,
     "utility": _are_labels,
     "method": lambda value: isinstance(value, str),

@@ -146,8 +146,8 @@ def release(
     known = {name: _canonical(row, wanted) for name, row in (labels or {}).items()}
     if privatizer.label_aware and not known:
         raise UsageError(
-            f"this privatizer needs the private label ({', '.join(privatizer.private)}) of every photo: give labels "
-            "(--labels), or fit one that needs none"
+            f"this privatizer needs the private label ({', '.join(privatizer.private)}) of every photo: "
+            "give labels (--labels), or fit one that needs none"
         )
     key = key if key is not None else device_key()
     detector = Detector()

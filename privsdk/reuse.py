@@ -19,7 +19,7 @@ from privsdk.store.cache import Cache
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a filter is fitted, apart from the labels: the arguments of :func:`privsdk.fit` of the same names."""
+    """How a filter is fitted, apart from the labels: the arguments of :func:`privsdk.fit` by those names."""
 
     method: Literal["flow", "minmax"] = "flow"
     fairness: float | None = None
@@ -37,7 +37,7 @@ def fitted(
     bundle: Bundle,
     private: str | Sequence[str],
     utility: str | Sequence[str],
-    settings: FitSettings = FitSettings(),  # noqa: B008 - it is frozen
+    settings: FitSettings = FitSettings(),
     folder: Path | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Privatizer:

@@ -41,9 +41,7 @@ def test_kl_is_the_mean_log_ratio_of_draws(case: int) -> None:
     variance = rng.uniform(0.2, 2, size=(1, size))
     covariance = np.diag(variance[0]) + noise @ noise.T
     draws = rng.multivariate_normal(shift[0], covariance, size=count)
-    ratio = log_density(draws, shift[0], covariance) - log_density(
-        draws, np.zeros(size), np.diag(variance[0])
-    )
+    ratio = log_density(draws, shift[0], covariance) - log_density(draws, np.zeros(size), np.diag(variance[0]))
     assert abs(divergences.kl(shift, variance, noise)[0] - ratio.mean()) < 5 * ratio.std() / count**0.5
 
 
@@ -51,9 +49,7 @@ def test_kl_is_the_mean_log_ratio_of_draws(case: int) -> None:
 def test_kl_without_noise_is_half_the_weighted_square_of_the_shift(case: int) -> None:
     rng = np.random.default_rng(case)
     shift, variance = rng.normal(size=(3, 4)), rng.uniform(0.2, 2, size=(3, 4))
-    expected = [
-        move @ np.linalg.inv(np.diag(spread)) @ move / 2 for move, spread in zip(shift, variance, strict=True)
-    ]
+    expected = [move @ np.linalg.inv(np.diag(spread)) @ move / 2 for move, spread in zip(shift, variance, strict=True)]
     assert divergences.kl(shift, variance) == pytest.approx(expected)
     assert divergences.kl(shift, variance, np.zeros((4, 4))) == pytest.approx(expected)
 

@@ -82,11 +82,10 @@ def test_limits_are_inclusive() -> None:
     assert images.read(photo, images.Limits(bytes=len(photo), pixels=64 * 48)).shape == (48, 64, 3)
 
 
-def test_own_limit_holds_where_pillow_has_none(
-    cases: list[hostile.Case], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_limit_holds_where_pillow_has_none(cases: list[hostile.Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    giants = [case for case in cases if case.reason == "too-large"]
+    giants = [case for case in cases if case.reason == "too-large" and case.name != "giant.webp"]
+    assert len(giants) >= 8  # WebP's own library refuses to open a giant, as damaged
     assert [what for what in map(unexpected, giants) if what] == []
 
 

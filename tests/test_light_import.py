@@ -22,12 +22,13 @@ HEAVY = ("torch", "sklearn", "scipy", "onnx", "onnxscript", "matplotlib", "expor
 
 LOADED = """
 import json, sys
-print(json.dumps(sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None})))
+present = [name for name, module in sys.modules.items() if module is not None]
+print(json.dumps(sorted({name.partition(".")[0] for name in present})))
 """
 
 TORCH_IS_ABSENT = """
 import sys
-sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # None: importing it is a ModuleNotFoundError
+sys.modules.update(dict.fromkeys(("torch", "sklearn", "scipy")))  # None there: an import does not find it
 """
 
 WATCHED = """

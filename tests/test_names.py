@@ -11,7 +11,8 @@ KNOWN = ("5_o_Clock_Shadow", "High_Cheekbones", "Male", "Smiling", "Young")
 
 
 @pytest.mark.parametrize(
-    "written", ["High_Cheekbones", "high cheekbones", "HIGHCHEEKBONES", " high-cheekbones ", "high_cheek bones"]
+    "written",
+    ["High_Cheekbones", "high cheekbones", "HIGHCHEEKBONES", " high-cheekbones ", "high_cheek bones"],
 )
 def test_case_spaces_and_underscores_do_not_matter(written: str) -> None:
     assert match(written, KNOWN) == "High_Cheekbones"
@@ -23,7 +24,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
 
 
 def test_where_nothing_is_near_all_names_are_listed() -> None:
-    with pytest.raises(UnknownLabelError, match="it has 5_o_Clock_Shadow, High_Cheekbones, Male, Smiling, Young"):
+    with pytest.raises(
+        UnknownLabelError, match="it has 5_o_Clock_Shadow, High_Cheekbones, Male, Smiling, Young"
+    ):
         match("zzzzzzzz", KNOWN)
 
 

@@ -234,7 +234,9 @@ def test_which_photos_are_found(inputs: Path) -> None:
     (inputs / ".git" / "c.jpg").write_bytes(b"")
     names = [photo.name for photo in plan_release([inputs]).photos]
     assert names == [f"person-{number}.jpg" for number in range(5)]
-    again = plan_release([inputs, inputs / "person-3.jpg", inputs / "notes.txt"], "out", recursive=True).photos
+    again = plan_release(
+        [inputs, inputs / "person-3.jpg", inputs / "notes.txt"], "out", recursive=True
+    ).photos
     assert [photo.name for photo in again] == ["B.JPG", *names, "notes.txt"]
 
 
@@ -351,7 +353,9 @@ def test_other_choices_are_refused(privatizer: Privatizer, inputs: Path, argumen
 
 def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
-    table.write_bytes("\ufeffphoto;Male;High Cheekbones;age\r\na.jpg;-1;YES;41\r\n\r\nb\\c.jpg;true;;\r\n".encode())
+    table.write_bytes(
+        "\ufeffphoto;Male;High Cheekbones;age\r\na.jpg;-1;YES;41\r\n\r\nb\\c.jpg;true;;\r\n".encode()
+    )
     assert read_labels(table, ["male", "high_cheekbones"]) == {
         "a.jpg": {"Male": 0, "High Cheekbones": 1},
         "b/c.jpg": {"Male": 1},

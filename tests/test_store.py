@@ -54,9 +54,7 @@ def test_only_the_owner_can_read_the_key(home: Path) -> None:
 
 
 def test_of_processes_that_make_it_at_once_one_wins(home: Path, repository: Path) -> None:
-    program = (
-        "import sys; from privsdk.store.key import device_key; sys.stdin.readline(); print(device_key().hex())"
-    )
+    program = "from privsdk.store.key import device_key\ninput()\nprint(device_key().hex())"
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", program],

@@ -16,9 +16,7 @@ SIDE = 64
 Crop = Callable[[int, int], tuple[float, float, float, float]]
 
 
-def read_crops(
-    folder: Path, names: Sequence[str], crop: Crop
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+def read_crops(folder: Path, names: Sequence[str], crop: Crop) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Pixels uint8 [N, 64, 64, 3] and names of the files that could be read, and a sentence for each other one.
 
     ``crop(height, width)`` gives the square (x0, y0, x1, y1) to cut out.  Raises TrainingDataError if no file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,11 @@ from torch import Tensor, nn
 def to_input(pixels: Tensor) -> Tensor:
     """Stored pixels, uint8 [N, H, W, 3], as float32 [N, 3, H, W] in [0, 1], channels last in memory."""
     return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def to_pixels(x: Tensor) -> np.ndarray:
+    """float [N, 3, H, W] in about [0, 1] to uint8 [N, H, W, 3]."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 class ResidualBlock(nn.Module):

@@ -97,9 +97,7 @@ class NearestNeighbours(Attacker):
     limit = SUBSAMPLE
 
     def __init__(self, seed: int = 0, threads: int = 1) -> None:
-        self._model = neighbors.KNeighborsClassifier(
-            50, weights="distance", algorithm="brute", n_jobs=threads
-        )
+        self._model = neighbors.KNeighborsClassifier(50, weights="distance", algorithm="brute", n_jobs=threads)
 
 
 class RandomForest(Attacker):

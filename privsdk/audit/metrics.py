@@ -30,9 +30,7 @@ def resampled(identity: NDArray, draws: int = DRAWS, seed: int = 0) -> Floats:
     return counts[:, person].astype(np.float64)
 
 
-def auroc(
-    labels: NDArray, scores: NDArray, weights: NDArray | None = None, strata: NDArray | None = None
-) -> Floats:
+def auroc(labels: NDArray, scores: NDArray, weights: NDArray | None = None, strata: NDArray | None = None) -> Floats:
     """Area under the ROC curve: P(score of a 1 > score of a 0) + P(equal) / 2.
 
     With ``strata`` (``[N]``) only pairs within a stratum are compared: scores of attackers trained on
@@ -58,9 +56,7 @@ def auroc(
         return concordant / pairs
 
 
-def leakage(
-    labels: NDArray, scores: NDArray, weights: NDArray | None = None, strata: NDArray | None = None
-) -> Floats:
+def leakage(labels: NDArray, scores: NDArray, weights: NDArray | None = None, strata: NDArray | None = None) -> Floats:
     """max(AUROC, 1 - AUROC): an attacker who is wrong dependably is as well informed as one who is right."""
     area = auroc(labels, scores, weights, strata)
     return np.maximum(area, 1 - area)

@@ -56,7 +56,7 @@ class LinearFilter:
         ``mean`` and ``variance`` are float32 [N, Z], ``seeds`` uint64 [N] and ``private`` int [N], classes
         in 0..C-1.  The same seed and latent give the same z~, whatever the other rows are.
 
-        Raises :class:`~privsdk.errors.UsageError` without ``private``, and where shapes or classes do not fit.
+        :raises UsageError: ``private`` is missing, or shapes or classes do not fit.
         """
         z = posterior.sample(mean, variance, seeds, self.used)
         label = posterior.checked_private(private, len(z), len(self.gamma_label))
@@ -76,9 +76,7 @@ class LinearFilter:
         return {"divergence": self.divergence, "budget": self.budget, "reached": self.reached}
 
     @classmethod
-    def from_arrays(
-        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
-    ) -> LinearFilter:
+    def from_arrays(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> LinearFilter:
         """The filter that gave these; :class:`~privsdk.errors.PrivatizerError` where they are damaged."""
         try:
             return cls(

@@ -1,4 +1,4 @@
-"""The paper's nonlinear filter: a small neural network that reads the latent, noise and, if it may, the label."""
+"""The paper's nonlinear filter: a small network that reads the latent, noise and, if it may, the label."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NonlinearFilter:
         )
         if not fitting:
             raise PrivatizerError(
-                f"the nonlinear filter's weights do not fit latents of {size} dimensions: fit the filter again"
+                f"the nonlinear filter's weights do not fit latents of {size} dimensions: fit it again"
             )
 
     @property
@@ -75,8 +75,7 @@ class NonlinearFilter:
         in 0..C-1, is needed where the filter is label-aware and is not looked at where it is not.  The same
         seed and latent give the same z~, whatever the other rows are.
 
-        Raises :class:`~privsdk.errors.UsageError` where labels are needed and missing, and where shapes or
-        classes do not fit.
+        :raises UsageError: labels are needed and missing, or shapes or classes do not fit.
         """
         z = posterior.sample(mean, variance, seeds, self.used)
         eps = noise.normal(seeds, len(self.skip) - len(self.used) - self.private_classes, "filter noise")
@@ -103,9 +102,7 @@ class NonlinearFilter:
         }
 
     @classmethod
-    def from_arrays(
-        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
-    ) -> NonlinearFilter:
+    def from_arrays(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> NonlinearFilter:
         """The filter that gave these; :class:`~privsdk.errors.PrivatizerError` where they are damaged."""
         try:
             layers = range(int(settings["layers"]))

@@ -52,7 +52,5 @@ def checked_private(private: NDArray[np.integer] | None, count: int, classes: in
     if not np.issubdtype(private.dtype, np.integer):
         raise UsageError(f"private labels are class indices, whole numbers, not {private.dtype}")
     if count and not 0 <= private.min() <= private.max() < classes:
-        raise UsageError(
-            f"private labels must lie in 0..{classes - 1}; found {private.min()}..{private.max()}"
-        )
+        raise UsageError(f"private labels must lie in 0..{classes - 1}; found {private.min()}..{private.max()}")
     return private

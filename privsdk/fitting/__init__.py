@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,7 +89,7 @@ def fit(
             "method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'"
         )
     material = gather(bundle, wish, data, labels, seed)
-    with _torch_threads() if with_torch else _nothing():
+    with _torch_as_it_was() if with_torch else nullcontext():
         if method == "minmax":
             from privsdk.fitting.minmax import fit_minmax
 
@@ -119,18 +119,14 @@ def fit(
 
 
 @contextmanager
-def _torch_threads() -> Iterator[None]:
-    """At most two threads for torch while a filter is fitted, and as many as before afterwards."""
+def _torch_as_it_was() -> Iterator[None]:
+    """At most two threads for torch while a filter is fitted; its threads and random state are restored."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, THREADS))
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 KNOTS = (0.005, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.995)
 SCORING_STEPS = 8
 BINS = 16
+HALF_STRENGTH = 0.04
 SMALL = 1e-3
 
 
@@ -73,21 +74,22 @@ def fair_score(scores: Floats, private: int, strength: float, seed: int) -> Fair
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fair score, the lambda (or strength) it was made with, and the utility accuracy lost by it."""
+    """A fair score, the lambda it was made with, and the utility accuracy lost by it."""
 
     fairness: float
     lost: float
     score: FairScore
 
 
-def candidates(
-    train: Part, validation: Part, private: int, strengths: Sequence[float], seed: int
-) -> list[Candidate]:
-    """A fair score for each of ``strengths``, which rise."""
+def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float], seed: int) -> list[Candidate]:
+    """A fair score for each lambda in ``fairness``, with strength lambda / (lambda + .04).
+
+    So a lambda means about the same here and where the fair score is trained.
+    """
     found = []
-    for strength in strengths:
-        score = fair_score(train.scores, private, strength, seed)
-        found.append(Candidate(strength, utility_lost(score, validation, private), score))
+    for weight in fairness:
+        score = fair_score(train.scores, private, weight / (weight + HALF_STRENGTH), seed)
+        found.append(Candidate(weight, utility_lost(score, validation, private), score))
     return found
 
 

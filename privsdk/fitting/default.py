@@ -24,7 +24,6 @@ Floats = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
 FAIRNESS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)
-STRENGTH = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 UTILITY_LOST = 0.005
 DRAWS = 4
 POPULATION = 4096
@@ -70,18 +69,18 @@ def fit_flow(
     scores = np.tile(train.scores, (DRAWS, 1))
     affine = closed_form.conditional_affine(x, scores)
 
+    given = FAIRNESS if asked.fairness is None else (asked.fairness,)
+    report("fair score", 0, 1)
     if with_torch:
         from privsdk.fitting.code import train_code
         from privsdk.fitting.fair_score import candidates
 
-        report("fair score", 0, 1)
-        given = FAIRNESS if asked.fairness is None else (asked.fairness,)
         choices = candidates(train, validation, hidden, given, asked.seed)
         report("fair score", 1, 1)
         code = train_code(affine, x, scores, asked.seed, lambda done, total: report("flow", done, total))
     else:
-        strengths = STRENGTH if asked.fairness is None else (min(asked.fairness, 1.0),)
-        choices = closed_form.candidates(train, validation, hidden, strengths, asked.seed)
+        choices = closed_form.candidates(train, validation, hidden, given, asked.seed)
+        report("fair score", 1, 1)
         code = CodeFlow(affine, None)
 
     allowed = [choice for choice in choices if choice.lost <= UTILITY_LOST] or choices[:1]

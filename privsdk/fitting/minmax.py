@@ -35,20 +35,20 @@ Divergence = Literal["l2", "kl"]
 Progress = Callable[[str, int, int], None]
 
 BUDGET_SHARE = 0.15  # of the mean squared distance between the latents of two samples
-RESTARTS = 3
-STEPS = 400
-BATCH = 512
-ADVERSARY_WEIGHT = 1.0  # lambda
+RESTARTS = 2
+STEPS = 250
+BATCH = 256
+ADVERSARY_WEIGHT = 2.0  # lambda
 ADVERSARIES: tuple[tuple[int, ...], ...] = ((), (64,), (128, 128))  # hidden units; none: logistic regression
 UTILITY_CLASSIFIER = (64,)
-CLASSIFIER_STEPS = 2  # for each step of the filter
+CLASSIFIER_STEPS = 4  # for each step of the filter
 WARM_UP = 60  # steps of the classifiers alone, before the filter's first
 RENEWAL = 60  # filter steps from one adversary's fresh start to the next one's
-CATCH_UP = 30  # steps of the classifiers alone after a fresh start
+CATCH_UP = 60  # steps of the classifiers alone after a fresh start
 CLASSIFIER_RATE = 3e-3
 FILTER_HIDDEN = (128, 128)
-FILTER_RATE = 2e-3
-FIRST_NOISE = 0.3  # of each dimension's spread
+FILTER_RATE: dict[Form, float] = {"linear": 1e-2, "nonlinear": 2e-3}
+FIRST_NOISE = 0.6  # of each dimension's spread
 FIRST_SHIFT = 0.02
 AVERAGE = 0.98  # the filter's weights are averaged over about 1 / (1 - AVERAGE) steps
 VALIDATION = 0.2
@@ -84,8 +84,8 @@ def fit_minmax(
     ``form`` is "linear", (23), which is label-aware, or "nonlinear".  ``budget`` bounds the mean over samples
     of the ``divergence`` between what leaves the filter and what enters it: "l2" is E ||z~ - z||^2, "kl" the
     exact Gaussian form for the linear filter and d' S^-1 d / 2 of each shift d for the nonlinear one, S the
-    sample's own posterior variance; by default :func:`default_budget`.  Dimensions that are not ``used`` leave
-    as fresh noise and do not count.  The same ``seed`` gives the same filter.
+    sample's own posterior variance; by default :func:`default_budget`.  Dimensions that are not ``used``
+    leave as fresh noise and do not count.  The same ``seed`` gives the same filter.
 
     :raises UsageError: an argument is out of its range.
     :raises UnworkablePairError: a label has one class only.
@@ -109,15 +109,11 @@ def fit_minmax(
     return candidates[int(np.argmin(costs))]
 
 
-def _check_arguments(
-    data: FitData, form: str, label_aware: bool, budget: float | None, divergence: str
-) -> None:
+def _check_arguments(data: FitData, form: str, label_aware: bool, budget: float | None, divergence: str) -> None:
     if form not in ("linear", "nonlinear"):
         raise UsageError(f"there is no min-max filter {form!r}: choose 'linear' or 'nonlinear'")
     if form == "linear" and not label_aware:
-        raise UsageError(
-            "the linear filter (23) takes the private label: pass label_aware=True, or form='nonlinear'"
-        )
+        raise UsageError("the linear filter (23) takes the private label: pass label_aware=True, or form='nonlinear'")
     if divergence not in ("l2", "kl"):
         raise UsageError(f"there is no divergence {divergence!r}: choose 'l2' or 'kl'")
     if budget is not None and not (budget > 0 and math.isfinite(budget)):
@@ -131,8 +127,8 @@ def _check_arguments(
 def _cost(fitted: LinearFilter | NonlinearFilter, training: FitData, validation: FitData, seed: int) -> float:
     """How much freshly trained attackers tell of the private label, less what is told of the utility labels.
 
-    Both as AUROC on released validation latents: the strongest attacker's on the most exposed class, and the mean of
-    logistic regression's over the utility labels.
+    Both as AUROC on released validation latents: the strongest attacker's on the most exposed class, and the
+    mean of logistic regression's over the utility labels.
     """
     training = training[:CHECKED]
     rng = np.random.default_rng([seed, 1])
@@ -148,20 +144,19 @@ def _cost(fitted: LinearFilter | NonlinearFilter, training: FitData, validation:
     attackers = torch_attackers(seed)
 
     def told(attacker: str, labels: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> float:
-        return auroc(
-            attackers[attacker](known, labels.astype(np.float32), judged), held_out.astype(np.float32)
-        )
+        return auroc(attackers[attacker](known, labels.astype(np.float32), judged), held_out.astype(np.float32))
 
     classes = range(1 if training.private_classes == 2 else 0, training.private_classes)
-    leaked = [
-        told(attacker, training.private == label, validation.private == label)
-        for attacker in PRIVATE_ATTACKERS
-        for label in classes
-    ]
-    kept = [
-        told(UTILITY_READER, of_training > 0, of_validation > 0)
-        for of_training, of_validation in zip(training.utility.T, validation.utility.T, strict=True)
-    ]
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from it, before they get others
+        leaked = [
+            told(attacker, training.private == label, validation.private == label)
+            for attacker in PRIVATE_ATTACKERS
+            for label in classes
+        ]
+        kept = [
+            told(UTILITY_READER, of_training > 0, of_validation > 0)
+            for of_training, of_validation in zip(training.utility.T, validation.utility.T, strict=True)
+        ]
     return max(max(value, 1 - value) for value in leaked) - float(np.mean(kept))
 
 
@@ -187,13 +182,13 @@ class _Fitting:
         else:
             self.filter = _Nonlinear(size, classes if label_aware else 0, self.generator)
         self.averaged = copy.deepcopy(self.filter)
-        self.optimizer = torch.optim.Adam(self.filter.parameters(), FILTER_RATE, betas=(0.5, 0.99))
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, STEPS, FILTER_RATE / 20)
+        self.optimizer = torch.optim.Adam(self.filter.parameters(), FILTER_RATE[form], betas=(0.5, 0.99), fused=True)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, STEPS, FILTER_RATE[form] / 20)
 
         self.adversaries = [_network((size, *hidden, classes), self.generator) for hidden in ADVERSARIES]
         self.reader = _network((size, *UTILITY_CLASSIFIER, self.utility.shape[1]), self.generator)
         self.classifiers = nn.ModuleList([*self.adversaries, self.reader])
-        self.classifier_optimizer = torch.optim.Adam(self.classifiers.parameters(), CLASSIFIER_RATE)
+        self.classifier_optimizer = torch.optim.Adam(self.classifiers.parameters(), CLASSIFIER_RATE, fused=True)
         self._train_classifiers(WARM_UP)
 
     def step(self, step: int) -> None:
@@ -243,7 +238,7 @@ class _Fitting:
         )
 
     def _renew(self, adversary: nn.Sequential) -> None:
-        """A fresh start for ``adversary``: whatever the filter has learnt to hide from its weights is sought anew."""
+        """A fresh start for ``adversary``, which then seeks what the filter has hidden from its old weights."""
         _initialise(adversary, self.generator)
         for parameter in adversary.parameters():
             self.classifier_optimizer.state.pop(parameter, None)
@@ -257,15 +252,15 @@ class _Limit:
     budget: float
 
     def weights(self, scale: Tensor, variance: Tensor) -> Tensor:
-        """What a squared shift in units of ``scale`` [U] costs at posterior variances [N, U]: float32 [N, U]."""
+        """What a squared shift in units of ``scale`` [U] costs at the posterior ``variance``, both [N, U]."""
         squared = scale**2
         return squared.expand_as(variance) if self.divergence == "l2" else squared / (2 * variance)
 
     def factor(self, cost: Tensor, gains: Tensor) -> Tensor:
         """The largest c <= 1 at which the residual c r is within the budget, differentiable.
 
-        c r spends c^2 ``cost`` - sum ln(1 + c^2 ``gains``) / 2; ``gains`` are those of a linear filter's noise
-        under KL and empty otherwise.
+        c r spends c^2 ``cost`` - sum ln(1 + c^2 ``gains``) / 2; ``gains`` are those of a linear filter's
+        noise under KL and empty otherwise.
         """
         known_cost, known_gains = cost.item(), gains.detach().numpy()
         solution = _largest_factor(
@@ -317,7 +312,7 @@ class _Linear(nn.Module):
         return eps @ self.noise + label @ self.label
 
     def within(self, limit: _Limit, residual: Tensor, weights: Tensor, label: Tensor) -> Tensor:
-        """The factor that brings the filter within ``limit``: the mean over eps is exact, that over samples a batch's."""
+        """The factor that brings the filter within ``limit``, by the exact mean over eps."""
         mean_weights = weights.mean(0)
         cost = ((label @ self.label) ** 2 * weights).sum(1).mean() + (self.noise**2 * mean_weights).sum()
         if limit.divergence == "l2":
@@ -349,7 +344,7 @@ class _Linear(nn.Module):
 
 
 class _Nonlinear(nn.Module):
-    """r of the nonlinear filter for latents in units of their spread; ``classes`` is 0 where it is label-free."""
+    """r of the nonlinear filter for latents in units of their spread; label-free where ``classes`` is 0."""
 
     def __init__(self, size: int, classes: int, generator: torch.Generator) -> None:
         super().__init__()

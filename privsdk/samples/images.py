@@ -215,14 +215,10 @@ def _bytes_of(path: Path, limits: Limits) -> bytes:
         dangling = os.path.islink(path)
         raise Refusal(
             "not-found",
-            "The link points to a file that is gone."
-            if dangling
-            else "There is no such file. Check the path.",
+            "The link points to a file that is gone." if dangling else "There is no such file. Check the path.",
         ) from error
     except PermissionError as error:
-        raise Refusal(
-            "not-found", "There is no permission to read it. Change the file's permissions."
-        ) from error
+        raise Refusal("not-found", "There is no permission to read it. Change the file's permissions.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Refusal("not-found", "It cannot be opened under this name. Check the path.") from error
 
@@ -231,9 +227,7 @@ def _check_regular(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise Refusal("not-an-image", "This is a folder. Give the photos in it.")
     if not stat.S_ISREG(mode):
-        raise Refusal(
-            "not-an-image", "This is no regular file but a pipe, socket or device. Give a photo's file."
-        )
+        raise Refusal("not-an-image", "This is no regular file but a pipe, socket or device. Give a photo's file.")
 
 
 def _too_many_bytes(count: int, limits: Limits) -> Refusal:
