@@ -162,26 +162,21 @@ class Cell:
 
     def to_json(self) -> bytes:
         figures = {
-            name: {"value": one.value, "draws": np.round(one.draws, 5).tolist()}
-            for name, one in self.figures.items()
+            name: {"value": one.value, "draws": np.round(one.draws, 5).tolist()} for name, one in self.figures.items()
         }
         return json.dumps({"figures": figures, "notes": self.notes, "seconds": self.seconds}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Cell:
         stored = json.loads(data)
-        figures = {
-            name: Estimate(one["value"], np.array(one["draws"])) for name, one in stored["figures"].items()
-        }
+        figures = {name: Estimate(one["value"], np.array(one["draws"])) for name, one in stored["figures"].items()}
         return cls(figures, stored["notes"], stored["seconds"])
 
 
 class Faces:
     """The bundle, the data, and every measurement made of them so far."""
 
-    def __init__(
-        self, bundle: str, data: Path, runs: Path, seeds: int, plain: Path | None, threads: int
-    ) -> None:
+    def __init__(self, bundle: str, data: Path, runs: Path, seeds: int, plain: Path | None, threads: int) -> None:
         self.bundle = privsdk.Bundle.open(bundle, threads)
         self.opened_as = bundle
         self.seeds = range(seeds)
@@ -354,9 +349,7 @@ class Faces:
                 train, valid, _ = self.parts(z, UTILITY)
                 released = Released(latents, self.labels(UTILITY, test), identity)
                 kept = from_training_partition(LogisticRegression, train, valid, released, seed)
-                figures[f"kept, {name}"] = Estimate(
-                    kept.accuracy, metrics.accuracy(kept.labels, kept.scores, weights)
-                )
+                figures[f"kept, {name}"] = Estimate(kept.accuracy, metrics.accuracy(kept.labels, kept.scores, weights))
             return Cell(figures, {"found": len(found), "of": len(self.rows(TEST))})
 
         return self.cell(f"detected {label} {seed}", measure)
@@ -513,9 +506,7 @@ def row_against_pixels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
         raw = faces.from_pixels("raw", "Male", seed)
         latents = Estimate.mean([faces.unfiltered(label, seed)["accuracy"] for label in LABELS])
         below.append(Estimate.mean([raw[f"accuracy {label}"] for label in LABELS]) - latents)
-    yield Line(
-        "against-pixels", "mean accuracy of eight labels: CNN on raw pixels - latents", below, Goal(0.025)
-    )
+    yield Line("against-pixels", "mean accuracy of eight labels: CNN on raw pixels - latents", below, Goal(0.025))
 
 
 def row_labels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
@@ -536,9 +527,7 @@ def row_labels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
         yield Line("labels", f"{label} hidden: {UTILITY}'s accuracy lost", lost, Goal(most))
 
 
-def _both(
-    faces: Faces, row: str, kind: str, label: str, leaks: float | None, loses: float | None
-) -> Iterator[Line]:
+def _both(faces: Faces, row: str, kind: str, label: str, leaks: float | None, loses: float | None) -> Iterator[Line]:
     """Leakage and accuracy lost of one kind of fit."""
     seeds = range(MINMAX_SEEDS) if kind.startswith("min-max") else faces.seeds
     found = [faces.hidden(label, kind, seed) for seed in seeds]
@@ -563,9 +552,7 @@ def row_closed_form(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
 def row_distortion(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
     for label in ("Male", "Young", "Eyeglasses"):
         found = [faces.hidden(label, "flow", seed)["distortion"] for seed in faces.seeds]
-        yield Line(
-            "distortion", f"{label} hidden: share of the distance to another's latent", found, Goal(0.15)
-        )
+        yield Line("distortion", f"{label} hidden: share of the distance to another's latent", found, Goal(0.15))
 
 
 def row_minmax(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:

@@ -26,7 +26,10 @@ TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for the
 Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]
 SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decoder alone, against a critic.")]
 FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
+PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
+
+NO_LABELS = Path()
 
 
 @train_app.command("faces")
@@ -37,13 +40,12 @@ def train_faces(
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 12,
     sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 8000,
+    flow_steps: FlowSteps = 5000,
+    public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
 ) -> None:
     """Teacher, encoder and decoder on images in the official CelebA layout."""
-    settings = Settings(str(data.resolve()), "", latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, seed)
-    settings.save(out)
-    train_networks(settings, settings.images(), out)
+    train_folder(data, NO_LABELS, out, latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed)
 
 
 @train_app.command("folder")
@@ -55,19 +57,14 @@ def train_folder(
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 12,
     sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 8000,
+    flow_steps: FlowSteps = 5000,
+    public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
 ) -> None:
     """Teacher, encoder and decoder on a folder of anybody's images."""
+    where = "" if labels == NO_LABELS else str(labels.resolve())
     settings = Settings(
-        str(data.resolve()),
-        str(labels.resolve()),
-        latent,
-        teacher_epochs,
-        epochs,
-        sharpen_epochs,
-        flow_steps,
-        seed,
+        str(data.resolve()), where, latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
     )
     settings.save(out)
     train_networks(settings, settings.images(), out)
@@ -82,9 +79,11 @@ def train_flow(out: Out) -> None:
 
 @app.command("onnx")
 def onnx(out: Out) -> None:
-    """encoder.onnx and decoder.onnx of a finished run."""
+    """encoder.onnx and decoder.onnx of a finished run, compared with torch on 1,000 of its valid images."""
     settings = Settings.load(out)
-    write_graphs(settings, settings.images(), out)
+    _, compared = write_graphs(settings, settings.images(), out)
+    for what, value in compared.items():
+        print(f"{what}: {value:.2g}")
 
 
 @app.command("pack")
@@ -109,6 +108,7 @@ def recipe_folder(data: Data, labels: Labels, out: Out, bundle: Target) -> None:
 
 
 def main() -> None:
+    """Run a command; what it cannot use is one line on stderr, and an exit code."""
     try:
         app()
     except PrivsdkError as error:

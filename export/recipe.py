@@ -33,7 +33,6 @@ from privsdk.errors import TrainingDataError
 from privsdk.filters.couplings import PublicFlow
 from privsdk.fitting.classifiers import calibration_error, train_scores
 
-PUBLIC_LATENTS = 25_000
 LABEL_SEED = 20_261_123
 
 CELEBA_TERMS = (
@@ -53,6 +52,7 @@ class Settings:
     epochs: float
     sharpen_epochs: float
     flow_steps: int
+    public_latents: int
     seed: int
 
     def save(self, out: Path) -> None:
@@ -126,7 +126,7 @@ def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec
     return Codec(encoder, decoder, (SIDE, SIDE, 3), settings.latent, threads=2)
 
 
-def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, with_gaps: bool = True) -> Bundle:
+def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) -> Bundle:
     """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
     vae = trained(settings, images, out)
     graphs, compared = write_graphs(settings, images, out)
@@ -135,7 +135,7 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, wi
     codec = graphs_codec(settings, images, out)
     seen, unseen = encode(codec, training.pixels), encode(codec, validation.pixels)
     scores = train_scores(seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed)
-    public = draw(codec, flow, PUBLIC_LATENTS, seed=settings.seed)
+    public = draw(codec, flow, settings.public_latents, seed=settings.seed)
     files = {
         **graphs,
         "scores.safetensors": pack_arrays(scores.arrays(), {}),
@@ -192,8 +192,6 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path, wi
         return Bundle.open(bundle.resolve(), threads=2)
 
     packed = write({})
-    if not with_gaps:
-        return packed
     gaps = {}
     for i, name in enumerate(images.attributes):
         gaps[name] = measure_gap(packed, name, seen, unseen, training.labels[:, i], validation.labels[:, i])

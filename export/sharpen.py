@@ -41,10 +41,13 @@ def sharpen(
     "Most real" is the least Fréchet distance between real and reconstructed images in the teacher's features.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
+    batch = min(batch, len(training))
     torch.manual_seed(seed)
     vae.encoder.eval().requires_grad_(False)
     critic = PatchCritic().to(memory_format=torch.channels_last)
-    schedule = Schedule(len(training), batch, int(epochs * (len(training) // batch)), peak=4e-4, warmup=0.05, seed=seed)
+    schedule = Schedule(
+        len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=4e-4, warmup=0.05, seed=seed
+    )
     decoder_optimizer = torch.optim.AdamW(vae.decoder.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
     pixels = torch.from_numpy(training.pixels)

@@ -54,6 +54,7 @@ def mirrored(x: Tensor) -> Tensor:
 def train_teacher(images: LabelledImages, folder: Path, epochs: int = 11, batch: int = 128, seed: int = 0) -> Teacher:
     """Train the attribute network on pixels; returns it in evaluation mode."""
     training, validation = images.part(TRAIN), images.part(VALID)
+    batch = min(batch, len(training))
     torch.manual_seed(seed)
     teacher = Teacher(len(images.attributes)).to(memory_format=torch.channels_last)
     steps = epochs * (len(training) // batch)
@@ -131,9 +132,12 @@ def train_vae(
 ) -> VAE:
     """Train encoder and decoder together; returns the best on the valid partition, in evaluation mode."""
     training, validation = images.part(TRAIN), images.part(VALID)
+    batch = min(batch, len(training))
     torch.manual_seed(seed)
     vae = VAE(latent, len(images.attributes)).to(memory_format=torch.channels_last)
-    schedule = Schedule(len(training), batch, int(epochs * (len(training) // batch)), peak=1e-3, warmup=0.03, seed=seed)
+    schedule = Schedule(
+        len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=1e-3, warmup=0.03, seed=seed
+    )
     optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.01)
     pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
     matching = FeatureMatching(teacher, to_input(pixels[:512]))

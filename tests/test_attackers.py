@@ -89,9 +89,7 @@ def test_folds_keep_people_together_and_leak_nothing_across_them() -> None:
     z = (who[people] + 0.05 * generator.normal(size=(1200, SIZE))).astype(np.float32)
     one = protocols.cross_fitted(attackers.NearestNeighbours, Released(z, labels[people], people))
     assert one.leakage < 0.62
-    shuffled = protocols.cross_fitted(
-        attackers.NearestNeighbours, Released(z, labels[people], np.arange(1200))
-    )
+    shuffled = protocols.cross_fitted(attackers.NearestNeighbours, Released(z, labels[people], np.arange(1200)))
     assert shuffled.leakage > 0.95
 
 
@@ -109,7 +107,6 @@ def test_the_same_seed_finds_the_same() -> None:
     train, valid, test = parts("shift")
     for attacker in ATTACKERS:
         first, second = (
-            protocols.from_training_partition(attacker, train[np.arange(500)], valid, test, seed=3)
-            for _ in "ab"
+            protocols.from_training_partition(attacker, train[np.arange(500)], valid, test, seed=3) for _ in "ab"
         )
         assert np.array_equal(first.scores, second.scores)

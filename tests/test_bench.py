@@ -77,9 +77,7 @@ def test_the_peak_is_that_of_a_processor() -> None:
     assert 1e8 < bench.peak(0.05) < 1e13
 
 
-def test_a_photo_without_a_face_is_refused(
-    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_photo_without_a_face_is_refused(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "fit", lambda bundle, *labels: flow_privatizer(bundle))
     blank = tmp_path / "blank.png"
     blank.write_bytes(images.to_bytes(np.full((64, 64, 3), 128, np.uint8), "png"))

@@ -39,9 +39,7 @@ def test_auroc_in_strata_ignores_their_scales(scored: tuple[np.ndarray, np.ndarr
     labels, scores = scored
     strata = np.arange(len(labels)) % 3
     shifted = scores + 100 * strata
-    assert metrics.auroc(labels, shifted, strata=strata) == pytest.approx(
-        metrics.auroc(labels, scores, strata=strata)
-    )
+    assert metrics.auroc(labels, shifted, strata=strata) == pytest.approx(metrics.auroc(labels, scores, strata=strata))
 
 
 def test_auroc_without_pairs_is_not_a_number() -> None:
@@ -95,9 +93,7 @@ def test_interval_covers_the_truth() -> None:
     covered = 0
     for seed in range(60):
         right = generator.random(100)[identity] < 0.8
-        draws = metrics.accuracy(
-            np.ones(1000), np.where(right, 1.0, -1.0), metrics.resampled(identity, 200, seed)
-        )
+        draws = metrics.accuracy(np.ones(1000), np.where(right, 1.0, -1.0), metrics.resampled(identity, 200, seed))
         low, high = Estimate(float(right.mean()), draws).interval
         covered += low <= 0.8 <= high
     assert covered >= 50

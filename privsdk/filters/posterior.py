@@ -29,7 +29,8 @@ def sample(
         )
     if seeds.shape != (len(mean),):
         raise UsageError(f"{len(mean)} latents need {len(mean)} seeds, not {seeds.shape}")
-    z = mean + np.sqrt(variance) * noise.normal(seeds, len(used), "posterior")
+    drawn = noise.normal(seeds, len(used), "posterior")
+    z = (mean + np.sqrt(variance) * drawn).astype(np.float32)
     if not used.all():
         z[:, ~used] = noise.normal(seeds, int((~used).sum()), "unused")
     return z
