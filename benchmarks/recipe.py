@@ -3,7 +3,8 @@
     PRIVSDK_DATA=... python -m benchmarks.recipe --out runs/faces [--epochs 2] [--seed 0]
 
 ``--out`` is a run of the central trainer, whose teacher is used.  All variants train for the same few epochs, so
-their figures compare with each other and not with the shipped encoder's.
+their figures compare with each other and not with the shipped encoder's.  The graphs of each variant are left in its
+folder; `benchmarks.faces --plain` takes those of "squared error and KL alone".
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ VARIANTS = {
 }
 
 
-def exported(vae: VAE) -> Codec:
-    """The VAE as a device would run it."""
+def exported(vae: VAE, folder: Path) -> Codec:
+    """The VAE as a device would run it; its graphs are left in ``folder``."""
     rounded = as_exported(vae)
-    shape = (SIDE, SIDE, 3)
-    return Codec(encoder_graph(rounded), decoder_graph(rounded), shape, vae.heads.in_features, threads=2)
+    graphs = {"encoder.onnx": encoder_graph(rounded), "decoder.onnx": decoder_graph(rounded)}
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(graph)
+    return Codec(*graphs.values(), (SIDE, SIDE, 3), vae.heads.in_features, threads=2)
 
 
 def mixed_rates(vae: VAE, posteriors: Posteriors, repeats: int = 4) -> np.ndarray:
@@ -87,7 +90,7 @@ def main() -> None:
     for name, weights in VARIANTS.items():
         folder = arguments.out / "recipe" / name.replace(" ", "-")
         vae = train_vae(images, teacher, folder, arguments.epochs, weights=weights, seed=arguments.seed)
-        codec = exported(vae)
+        codec = exported(vae, folder)
         made = codec.decode(encode(codec, validation.pixels).mean)
         error = (((made.astype(np.float32) - validation.pixels) / 255) ** 2).sum(axis=(1, 2, 3)).mean()
         accuracies = [linear_accuracy(codec, images, label) for label in ("Male", "Smiling")]

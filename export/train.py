@@ -97,9 +97,14 @@ def attribute_logits(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each term of the VAE's loss counts; 0 leaves a term out."""
+    """How much each term of the VAE's loss counts; 0 leaves a term out.
+
+    ``divergence`` holds for the first three quarters of a training, ``last_divergence`` for the rest: begun with the
+    small one, the latents do not spread out evenly; ended with the large one, the images stay coarse.
+    """
 
     divergence: float = 0.25
+    last_divergence: float = 0.1
     lipschitz: float = 0.05
     attributes: float = 10.0
     features: float = 30.0
@@ -124,7 +129,7 @@ def train_vae(
     images: LabelledImages,
     teacher: Teacher,
     folder: Path,
-    epochs: float = 12,
+    epochs: float = 16,
     latent: int = 50,
     weights: Weights = Weights(),
     batch: int = 96,
@@ -160,9 +165,10 @@ def train_vae(
             "attributes": attribute_loss(vae.heads(mean), labels[rows], taught),
             "features": features,
         }
+        early = number < 0.75 * schedule.steps
         loss = (
             terms["squared error"]
-            + weights.divergence * terms["divergence"]
+            + (weights.divergence if early else weights.last_divergence) * terms["divergence"]
             + weights.attributes * terms["attributes"]
             + weights.features * terms["features"]
         )
@@ -192,7 +198,7 @@ def train_vae(
             divergence += share * divergence_from_prior(mean, log_variance).item()
             cross_entropy += share * F.binary_cross_entropy_with_logits(logits, truth).item() * truth.shape[1]
             correct += share * ((logits > 0) == (truth > 0)).float().mean().item()
-        loss = error + weights.divergence * divergence + weights.attributes * cross_entropy
+        loss = error + weights.last_divergence * divergence + weights.attributes * cross_entropy
         return {"loss": loss, "squared error": error, "divergence": divergence, "accuracy": correct}
 
     train(folder, schedule, {"vae": vae}, {"optimizer": optimizer}, step, validate, every=92)

@@ -61,18 +61,31 @@ def leakage(z: NDArray[np.float32], other: NDArray[np.float32], data: FitData, h
     return max(max(value, 1 - value) for value in values)
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fits of a second, enough for what is tested here."""
-    monkeypatch.setattr(minmax, "RESTARTS", 2)
-    monkeypatch.setattr(minmax, "STEPS", 30)
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of a second, enough for all but what a filter hides."""
+    monkeypatch.setattr(minmax, "RESTARTS", 1)
+    monkeypatch.setattr(minmax, "STEPS", 20)
     monkeypatch.setattr(minmax, "BATCH", 128)
-    monkeypatch.setattr(minmax, "WARM_UP", 20)
+    monkeypatch.setattr(minmax, "WARM_UP", 5)
+    monkeypatch.setattr(minmax, "CHECKED", 300)
 
 
 @pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+
+
+@pytest.fixture(scope="module")
 def data() -> FitData:
     return made_up(1500, 0)
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda form: f"{form[0]}-{'aware' if form[1] else 'free'}")
+def fitted(request: pytest.FixtureRequest, data: FitData) -> minmax.LinearFilter | minmax.NonlinearFilter:
+    """A short fit of each form."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shorten(monkeypatch)
+        return minmax.fit_minmax(data, *request.param)
 
 
 @pytest.mark.parametrize(("form", "aware"), FORMS)
@@ -80,8 +93,9 @@ def test_a_fresh_attacker_finds_less_and_the_utility_label_stays(
     form: minmax.Form, aware: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(minmax, "RESTARTS", 1)
-    monkeypatch.setattr(minmax, "STEPS", 150)
-    data, held_out = made_up(3000, 0), made_up(2000, 1)
+    monkeypatch.setattr(minmax, "STEPS", 100)
+    monkeypatch.setattr(minmax, "BATCH", 128)
+    data, held_out = made_up(2500, 0), made_up(1500, 1)
     fitted = minmax.fit_minmax(data, form, aware, budget=8.0)
     before = leakage(data.mean, held_out.mean, data, held_out)
     z, other = released(fitted, data, 1), released(fitted, held_out, 2)
@@ -93,6 +107,7 @@ def test_a_fresh_attacker_finds_less_and_the_utility_label_stays(
 
 @pytest.mark.parametrize("divergence", ["l2", "kl"])
 @pytest.mark.parametrize(("form", "aware"), FORMS)
+@pytest.mark.usefixtures("short")
 def test_the_budget_holds_on_latents_not_fitted_on(
     form: minmax.Form, aware: bool, divergence: minmax.Divergence, data: FitData
 ) -> None:
@@ -123,9 +138,11 @@ def test_the_default_budget_is_a_share_of_the_distance_between_samples(data: Fit
 
 
 @pytest.mark.parametrize(("form", "aware"), FORMS)
+@pytest.mark.usefixtures("short")
 def test_the_same_seed_gives_the_same_filter_and_torch_stays_as_it_was(
-    form: minmax.Form, aware: bool, data: FitData
+    form: minmax.Form, aware: bool, data: FitData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(minmax, "RESTARTS", 2)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     first = minmax.fit_minmax(data, form, aware, seed=3)
     again = minmax.fit_minmax(data, form, aware, seed=3)
@@ -136,6 +153,7 @@ def test_the_same_seed_gives_the_same_filter_and_torch_stays_as_it_was(
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.usefixtures("short")
 def test_progress_ends_at_its_total(data: FitData) -> None:
     calls: list[tuple[str, int, int]] = []
     minmax.fit_minmax(data, on_progress=lambda *call: calls.append(call))
@@ -144,17 +162,13 @@ def test_progress_ends_at_its_total(data: FitData) -> None:
         assert done == [(step, len(done)) for step in range(1, len(done) + 1)]
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-def test_a_filter_comes_back_from_its_arrays(form: minmax.Form, aware: bool, data: FitData) -> None:
-    fitted = minmax.fit_minmax(data, form, aware)
+def test_a_filter_comes_back_from_its_arrays(fitted: filters.Filter, data: FitData) -> None:
     loaded = filters.load(fitted.kind, json.loads(json.dumps(fitted.settings())), fitted.arrays())
     assert np.array_equal(released(fitted, data, 0), released(loaded, data, 0))
     assert loaded.settings() == fitted.settings()
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-def test_a_damaged_filter_is_refused(form: minmax.Form, aware: bool, data: FitData) -> None:
-    fitted = minmax.fit_minmax(data, form, aware)
+def test_a_damaged_filter_is_refused(fitted: filters.Filter, data: FitData) -> None:
     for name in fitted.arrays():
         missing = {other: array for other, array in fitted.arrays().items() if other != name}
         with pytest.raises(PrivatizerError, match="damaged"):
@@ -167,9 +181,7 @@ def test_a_damaged_filter_is_refused(form: minmax.Form, aware: bool, data: FitDa
         filters.load(fitted.kind, {}, fitted.arrays())
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-def test_a_row_is_released_alike_whatever_is_beside_it(form: minmax.Form, aware: bool, data: FitData) -> None:
-    fitted = minmax.fit_minmax(data, form, aware)
+def test_a_row_is_released_alike_whatever_is_beside_it(fitted: filters.Filter, data: FitData) -> None:
     together = released(fitted, data, 0)
     seeds = np.random.default_rng(0).integers(0, 2**63, len(data), dtype=np.uint64)
     for row in (slice(7, 8), slice(100, 130)):
@@ -178,9 +190,7 @@ def test_a_row_is_released_alike_whatever_is_beside_it(form: minmax.Form, aware:
     assert not np.allclose(together, released(fitted, data, 1), atol=0.1)
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-def test_unused_dimensions_leave_as_fresh_noise(form: minmax.Form, aware: bool, data: FitData) -> None:
-    fitted = minmax.fit_minmax(data, form, aware)
+def test_unused_dimensions_leave_as_fresh_noise(fitted: filters.Filter, data: FitData) -> None:
     telling = data.mean.copy()
     telling[:, -1] = 100.0
     seeds = np.arange(len(data), dtype=np.uint64)
@@ -190,6 +200,7 @@ def test_unused_dimensions_leave_as_fresh_noise(form: minmax.Form, aware: bool, 
     assert z[:, -1].std() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.usefixtures("short")
 def test_several_private_classes_are_hidden_together() -> None:
     data = made_up(1500, 0, classes=4)
     fitted = minmax.fit_minmax(data, "linear", True)
@@ -201,6 +212,7 @@ def test_several_private_classes_are_hidden_together() -> None:
 
 
 @pytest.mark.parametrize("form", ["linear", "nonlinear"])
+@pytest.mark.usefixtures("short")
 def test_labels_that_do_not_fit_are_refused(form: minmax.Form, data: FitData) -> None:
     fitted = minmax.fit_minmax(data, form, True)
     seeds = np.arange(len(data), dtype=np.uint64)
