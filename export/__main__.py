@@ -40,7 +40,7 @@ def train_faces(
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 16,
     sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 5000,
+    flow_steps: FlowSteps = 1500,
     public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
 ) -> None:
@@ -57,7 +57,7 @@ def train_folder(
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 16,
     sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 5000,
+    flow_steps: FlowSteps = 1500,
     public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
 ) -> None:

@@ -17,9 +17,11 @@ from privsdk.fitting.flows import Schedule as FlowSchedule
 
 COUPLINGS = 10
 WIDTH = 192
-# Spread of the noise added to each standardised dimension beside the posterior's own: it keeps a wide flow from
-# learning the training people by heart.
-NOISE = 0.05
+# What keeps a wide flow from learning the training people by heart: noise on each standardised dimension beside the
+# posterior's own, and a strong decay of the weights.  With .05 and .02 the squared norm of g(z) was 1.19 times its
+# dimension on people it had not seen, with .15 and 1 it is 1.02 times.
+NOISE = 0.15
+WEIGHT_DECAY = 1.0
 
 
 class ResumableFlow:
@@ -39,7 +41,7 @@ def train_flow(
     training: Posteriors,
     validation: Posteriors,
     folder: Path,
-    steps: int = 8000,
+    steps: int = 1500,
     batch: int = 1024,
     seed: int = 0,
 ) -> tuple[PublicFlow, dict[str, float]]:
@@ -59,7 +61,7 @@ def train_flow(
 
     torch.manual_seed(seed)
     flow = CouplingFlow(int(used.sum()), COUPLINGS, WIDTH, seed=seed)
-    flow_training = FlowTraining(flow, FlowSchedule(steps=steps, learning_rate=1e-3, weight_decay=0.02))
+    flow_training = FlowTraining(flow, FlowSchedule(steps=steps, learning_rate=1e-3, weight_decay=WEIGHT_DECAY))
     schedule = Schedule(len(mean), batch, steps, peak=1e-3, seed=seed)
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:

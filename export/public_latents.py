@@ -1,4 +1,4 @@
-"""Public latents: latents of nobody, drawn from the public flow, decoded and encoded again."""
+"""Public latents: latents of nobody, drawn from the public flow."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ from privsdk.filters.couplings import PublicFlow
 
 
 def draw(codec: Codec, flow: PublicFlow, count: int, seed: int) -> Posteriors:
-    """``count`` public latents, as float16 holds them: z = g^-1(e), e ~ N(0, I), decoded and encoded again.
+    """``count`` public latents, as float16 holds them.
 
-    Unused dimensions are drawn from the prior.
+    z = g^-1(e), e ~ N(0, I), is a posterior sample of nobody; its posterior's variance v is that of the image which z
+    decodes to; its mean is drawn as if means were normal: given z = mean + sqrt(v) xi and the spread s of z around
+    its centre c,
+
+        mean ~ N(c + (1 - v / s^2) (z - c), v (1 - v / s^2))
+
+    The mean is not that of the decoded image: encoders shrink what decoders made, and a filter fitted on means so
+    shrunk leaves the code of real people readable.  Unused dimensions are drawn from the prior.
     """
     generator = np.random.default_rng(seed)
-    code = generator.standard_normal((count, int(flow.used.sum())), np.float32)
-    z = flow.inverse(code)
+    z = flow.inverse(generator.standard_normal((count, int(flow.used.sum())), np.float32))
     z[:, ~flow.used] = generator.standard_normal((count, int((~flow.used).sum())), np.float32)
-    latents = codec.encode(codec.decode(z))
-    log_variance = np.log(latents.variance).astype(np.float16).astype(np.float32)
-    return Posteriors(latents.mean.astype(np.float16).astype(np.float32), np.exp(log_variance))
+    variance = codec.encode(codec.decode(z)).variance
+    centre, spread = np.zeros(z.shape[1], np.float32), np.ones(z.shape[1], np.float32)
+    centre[flow.used], spread[flow.used] = flow.shift, flow.scale
+    kept = 1 - np.minimum(variance / spread**2, 1)
+    noise = generator.standard_normal(z.shape, np.float32)
+    mean = centre + kept * (z - centre) + np.sqrt(variance * kept) * noise
+    log_variance = np.log(variance).astype(np.float16).astype(np.float32)
+    return Posteriors(mean.astype(np.float16).astype(np.float32), np.exp(log_variance))
 
 
 def nearest_distances(latents: np.ndarray, public: np.ndarray, batch: int = 512) -> np.ndarray:

@@ -27,11 +27,13 @@ from export.sharpen import sharpen
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
 from export.train import VAE, train_teacher, train_vae
 from privsdk.arrays import pack as pack_arrays
+from privsdk.arrays import unpack as unpack_arrays
 from privsdk.bundle import Bundle
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.couplings import PublicFlow
 from privsdk.fitting.classifiers import calibration_error, train_scores
+from privsdk.store.folder import write_atomically
 
 LABEL_SEED = 20_261_123
 
@@ -109,12 +111,22 @@ def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> tuple
     return graphs, compared
 
 
-def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
-    """The public flow on latents of the training people, each photo as it is and slightly moved."""
+def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> None:
+    """The public flow on latents of the training people, photos as they are and slightly moved: ``flow.safetensors``."""
     codec = graphs_codec(settings, images, out)
     training = encode_views(codec, images.part(TRAIN).pixels, views=3, seed=settings.seed)
     validation = encode(codec, images.part(VALID).pixels)
-    return train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
+    flow, figures = train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
+    write_atomically(out / "flow.safetensors", pack_arrays(flow.arrays(), figures))
+
+
+def public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
+    """The public flow of the run in ``out`` and its figures on the valid partition; trained if it is not there yet."""
+    stored = out / "flow.safetensors"
+    if not stored.is_file():
+        train_public_flow(settings, images, out)
+    arrays, figures = unpack_arrays(stored.read_bytes())
+    return PublicFlow.from_arrays(arrays), figures
 
 
 def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec:
@@ -130,7 +142,7 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
     vae = trained(settings, images, out)
     graphs, compared = write_graphs(settings, images, out)
-    flow, flow_figures = train_public_flow(settings, images, out)
+    flow, flow_figures = public_flow(settings, images, out)
     training, validation = images.part(TRAIN), images.part(VALID)
     codec = graphs_codec(settings, images, out)
     seen, unseen = encode(codec, training.pixels), encode(codec, validation.pixels)

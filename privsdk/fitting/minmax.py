@@ -34,7 +34,7 @@ Form = Literal["linear", "nonlinear"]
 Divergence = Literal["l2", "kl"]
 Progress = Callable[[str, int, int], None]
 
-BUDGET_SHARE = 0.15  # of the mean squared distance between the latents of two samples
+BUDGET_SHARE = 0.3  # of the mean squared distance between the latents of two samples
 RESTARTS = 2
 STEPS = 250
 BATCH = 256
