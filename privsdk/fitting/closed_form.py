@@ -52,16 +52,16 @@ def conditional_affine(x: Floats, scores: Floats) -> ConditionalAffine:
 def fair_score(scores: Floats, private: int, strength: float, seed: int) -> FairScore:
     """A fair score without training: a utility score becomes its rank among those of a like private score.
 
-    With F(. | s_p) the distribution of s_u among those (a table of 16 bins) and Q its quantile function over
-    all, t = (1 - strength) s_u + strength Q(F(s_u | s_p)), for one private score after the other.  At
-    strength 1, t is independent of the private scores.  The map is then written as the network that
-    ``FairScore`` applies, its hidden units random and its output fitted by least squares.
+    The rank is F(s_u | s_p), from a table of 16 bins; t is the score of that rank over all, for one private
+    score after the other.  At strength 1, t is independent of the private scores; below it, the share of
+    those with t < 0 goes only that far from what it is for s_p to what it is for all, and on each side of
+    zero t is independent.  The map is then written as the network that ``FairScore`` applies, its hidden
+    units random and its output fitted by least squares.
     """
     wanted = scores[:, private:].astype(np.float64)
     for column in range(private):
         for kept in range(wanted.shape[1]):
-            fair = _rank_within(scores[:, column], wanted[:, kept])
-            wanted[:, kept] += strength * (fair - wanted[:, kept])
+            wanted[:, kept] = _ranked(scores[:, column], wanted[:, kept], strength)
     rng = np.random.default_rng(seed)
     hidden = rng.normal(0, 1.5, (scores.shape[1], 96)).astype(np.float32)
     hidden_bias = rng.uniform(-3, 3, 96).astype(np.float32)
@@ -74,10 +74,15 @@ def fair_score(scores: Floats, private: int, strength: float, seed: int) -> Fair
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fair score, the lambda it was made with, and the utility accuracy lost by it."""
+    """A fair score and the lambda it was made with.
+
+    ``lost`` is the most that a utility label's accuracy falls when t' is read in place of s_u, ``leakage``
+    the AUROC with which t' alone tells a private label.
+    """
 
     fairness: float
     lost: float
+    leakage: float
     score: FairScore
 
 
@@ -89,18 +94,29 @@ def candidates(train: Part, validation: Part, private: int, fairness: Sequence[f
     found = []
     for weight in fairness:
         score = fair_score(train.scores, private, weight / (weight + HALF_STRENGTH), seed)
-        found.append(Candidate(weight, utility_lost(score, validation, private), score))
+        found.append(candidate(weight, score, validation, private))
     return found
 
 
-def utility_lost(score: FairScore, part: Part, private: int) -> float:
-    """The most that a utility label's accuracy falls when t' is read in place of s_u."""
-    belief = part.belief[:, private:]
+def candidate(fairness: float, score: FairScore, part: Part, private: int) -> Candidate:
+    """What ``score`` costs and leaks on ``part``, judged by how likely each label is."""
+    wanted = part.belief[:, private:]
+    fair = score.rescaled(part.scores)
 
     def accuracy(said: Floats) -> Floats:
-        return np.where(said > 0, belief, 1 - belief).mean(axis=0)
+        return np.where(said > 0, wanted, 1 - wanted).mean(axis=0)
 
-    return float((accuracy(part.scores[:, private:]) - accuracy(score.rescaled(part.scores))).max())
+    lost = accuracy(part.scores[:, private:]) - accuracy(fair)
+    leakage = [expected_auroc(t, belief) for t in fair.T for belief in part.belief[:, :private].T]
+    return Candidate(fairness, float(lost.max()), max(max(area, 1 - area) for area in leakage), score)
+
+
+def expected_auroc(said: Floats, belief: Floats) -> float:
+    """The AUROC of ``said`` [N] for a label that is 1 with probability ``belief`` [N]."""
+    likely = belief[np.argsort(said, kind="stable")].astype(np.float64)
+    unlikely = 1 - likely
+    below = np.cumsum(unlikely) - unlikely / 2
+    return float((likely * below).sum() / (likely.sum() * unlikely.sum()))
 
 
 def on_scale(hidden: Floats, hidden_bias: Floats, out: Floats, out_bias: Floats, scores: Floats) -> FairScore:
@@ -113,19 +129,23 @@ def on_scale(hidden: Floats, hidden_bias: Floats, out: Floats, out_bias: Floats,
     return FairScore(hidden, hidden_bias, out, out_bias, fair, plain)
 
 
-def _rank_within(private: Floats, utility: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Q(F(utility | private)): the rank is read in the two nearest bins of the private score, and blended."""
-    edges = np.quantile(private, np.linspace(0, 1, BINS + 1))
-    centres = (edges[:-1] + edges[1:]) / 2
-    bins = np.clip(np.searchsorted(edges, private, side="right") - 1, 0, BINS - 1)
-    members = [np.sort(utility[bins == index]) for index in range(BINS)]
-    ranks = np.stack(
-        [np.interp(utility, sorted_, (np.arange(len(sorted_)) + 0.5) / len(sorted_)) for sorted_ in members],
-        axis=1,
-    )
+def _ranked(private: Floats, utility: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """t for one private and one utility score; ranks are read in the two nearest bins of s_p, and blended."""
+    bins = np.array_split(np.argsort(private, kind="stable"), BINS)
+    centres = [np.median(private[rows]) for rows in bins]
+    members = [np.sort(utility[rows]) for rows in bins]
     position = np.clip(np.interp(private, centres, np.arange(BINS)), 0, BINS - 1.001)
     lower = position.astype(np.int64)
-    rows = np.arange(len(utility))
     share = position - lower
-    rank = (1 - share) * ranks[rows, lower] + share * ranks[rows, lower + 1]
-    return np.quantile(utility, rank)
+    everyone = np.arange(len(utility))
+
+    def rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        within = [np.interp(values, held, (np.arange(len(held)) + 0.5) / len(held)) for held in members]
+        table = np.stack(within)
+        return (1 - share) * table[lower, everyone] + share * table[lower + 1, everyone]
+
+    overall = float((utility < 0).mean())
+    edge = np.clip((1 - strength) * rank(np.zeros_like(utility)) + strength * overall, 0.02, 0.98)
+    own = rank(utility)
+    fair = np.where(own < edge, overall * own / edge, 1 - (1 - overall) * (1 - own) / (1 - edge))
+    return np.quantile(utility, np.clip(fair, 0, 1))
