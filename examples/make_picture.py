@@ -1,6 +1,6 @@
 """The README's picture: portraits of nobody above, what is released of them below.
 
-    python examples/make_picture.py docs/before-after.png
+python examples/make_picture.py docs/before-after.png
 """
 
 from __future__ import annotations

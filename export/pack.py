@@ -14,6 +14,10 @@ from typing import Any
 
 from privsdk.bundle import MANIFEST, SCHEMA
 
+# No leakage plus this is below a certainty: a device believes nothing of an attribute before its gap is measured.
+UNKNOWN_GAP = 0.5
+MODEL_CARD = "MODEL_CARD.md"
+
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors")
 
 
@@ -26,6 +30,7 @@ class Attribute:
     accuracy: float
     calibration_error: float
     gap: float
+    gap_measured: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def write_bundle(
     ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.
     """
     card = model_card(name, attributes, origin, quality)
-    everything = {**files, "MODEL_CARD.md": card.encode()}
+    everything = {**files, MODEL_CARD: card.encode()}
     manifest = {
         "schema": SCHEMA,
         "name": name,
@@ -80,6 +85,30 @@ def write_bundle(
     os.replace(partial, folder)
 
 
+def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, float]) -> None:
+    """Write the bundle in ``folder`` again with these gaps; the largest of them for every other attribute."""
+    attributes = [
+        Attribute(
+            **{
+                **entry,
+                "gap": gaps.get(entry["name"], max(gaps.values())),
+                "gap_measured": entry["name"] in gaps,
+            }
+        )
+        for entry in manifest["attributes"]
+    ]
+    write_bundle(
+        folder,
+        manifest["name"],
+        manifest["kind"],
+        manifest["latent_size"],
+        attributes,
+        Origin(**manifest["training_data"]),
+        manifest["quality"],
+        {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD},
+    )
+
+
 def rounded(value: Any) -> Any:
     """The same JSON value with numbers to five significant digits, as far as they were measured."""
     if isinstance(value, float):
@@ -92,7 +121,8 @@ def rounded(value: Any) -> Any:
 def model_card(name: str, attributes: Sequence[Attribute], origin: Origin, quality: Mapping[str, Any]) -> str:
     """The model card, in Markdown."""
     rows = "\n".join(
-        f"| {a.name} | {a.base_rate:.3f} | {a.accuracy:.3f} | {a.calibration_error:.3f} | {a.gap:.3f} |"
+        f"| {a.name} | {a.base_rate:.3f} | {a.accuracy:.3f} | {a.calibration_error:.3f} "
+        f"| {a.gap:.3f}{'' if a.gap_measured else ' (not measured)'} |"
         for a in attributes
     )
     figures = "\n".join(f"| {figure} | {value:.4g} |" for figure, value in quality.items())
@@ -119,7 +149,7 @@ that a label of the user's choice can no longer be inferred from it, and decodes
 
 Base rate in the train partition; accuracy and calibration error of the scores on the valid partition; gap: how much
 more a fresh attacker's AUROC is on held-out real images than on public latents after filtering (a device adds it to
-what it measures).
+what it measures). Where a gap is not measured the largest one that is stands in its place.
 
 | attribute | base rate | accuracy | calibration error | gap |
 |---|---|---|---|---|

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from export.gaps import measure_gap
 from export.latents import encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
-from export.pack import Attribute, Origin, write_bundle
+from export.pack import UNKNOWN_GAP, Attribute, Origin, rewrite_gaps, write_bundle
 from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import sharpen
@@ -33,6 +35,7 @@ from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.couplings import PublicFlow
 from privsdk.fitting.classifiers import calibration_error, train_scores
+from privsdk.names import match
 from privsdk.store.folder import write_atomically
 
 LABEL_SEED = 20_261_123
@@ -112,7 +115,7 @@ def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> tuple
 
 
 def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> None:
-    """The public flow on latents of the training people, photos as they are and slightly moved: ``flow.safetensors``."""
+    """``flow.safetensors``: g, on latents of the training photos as they are and slightly moved."""
     codec = graphs_codec(settings, images, out)
     training = encode_views(codec, images.part(TRAIN).pixels, views=3, seed=settings.seed)
     validation = encode(codec, images.part(VALID).pixels)
@@ -138,8 +141,8 @@ def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec
     return Codec(encoder, decoder, (SIDE, SIDE, 3), settings.latent, threads=2)
 
 
-def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) -> Bundle:
-    """Write the bundle: graphs, scores, public flow and public latents, then the gaps measured with it."""
+def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) -> None:
+    """Write the bundle: graphs, scores, public flow and public latents; its gaps are not known yet."""
     vae = trained(settings, images, out)
     graphs, compared = write_graphs(settings, images, out)
     flow, flow_figures = public_flow(settings, images, out)
@@ -175,37 +178,45 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     }
     calibration = calibration_error(said, validation.labels.astype(np.float32))
 
-    def write(gaps: dict[str, float]) -> Bundle:
-        attributes = [
-            Attribute(
-                name,
-                base_rate=float(training.labels[:, i].mean()),
-                accuracy=float(((said[:, i] > 0) == validation.labels[:, i]).mean()),
-                calibration_error=float(calibration[i]),
-                gap=gaps.get(name, 0.0),
-            )
-            for i, name in enumerate(images.attributes)
-        ]
-        write_bundle(
-            bundle,
-            bundle.name,
-            "images" if settings.labels else "faces",
-            settings.latent,
-            attributes,
-            Origin(
-                data="a folder of images" if settings.labels else "CelebA (aligned, 64x64 crops)",
-                terms=OWN_TERMS if settings.labels else CELEBA_TERMS,
-                samples=len(training),
-                people=len(np.unique(training.identity)),
-            ),
-            quality,
-            files,
+    attributes = [
+        Attribute(
+            name,
+            base_rate=float(training.labels[:, i].mean()),
+            accuracy=float(((said[:, i] > 0) == validation.labels[:, i]).mean()),
+            calibration_error=float(calibration[i]),
+            gap=UNKNOWN_GAP,
+            gap_measured=False,
         )
-        return Bundle.open(bundle.resolve(), threads=2)
+        for i, name in enumerate(images.attributes)
+    ]
+    write_bundle(
+        bundle,
+        bundle.name,
+        "images" if settings.labels else "faces",
+        settings.latent,
+        attributes,
+        Origin(
+            data="a folder of images" if settings.labels else "CelebA (aligned, 64x64 crops)",
+            terms=OWN_TERMS if settings.labels else CELEBA_TERMS,
+            samples=len(training),
+            people=len(np.unique(training.identity)),
+        ),
+        quality,
+        files,
+    )
 
-    packed = write({})
-    gaps = {}
-    for i, name in enumerate(images.attributes):
-        gaps[name] = measure_gap(packed, name, seen, unseen, training.labels[:, i], validation.labels[:, i])
-        print(f"gap of {name}: {gaps[name]:.3f} ({i + 1} of {len(images.attributes)})", flush=True)
-    return write(gaps)
+
+def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) -> None:
+    """Measure the gaps of the attributes called ``names`` (all without it) and write them into the bundle.
+
+    An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.
+    """
+    opened = Bundle.open(bundle.resolve(), threads=2)
+    training, validation = images.part(TRAIN), images.part(VALID)
+    seen, unseen = encode(opened.codec, training.pixels), encode(opened.codec, validation.pixels)
+    gaps: dict[str, float] = {}
+    for name in [match(name, images.attributes) for name in names] or images.attributes:
+        column = images.attributes.index(name)
+        gaps[name] = measure_gap(opened, name, seen, unseen, training.labels[:, column], validation.labels[:, column])
+        print(f"gap of {name}: {gaps[name]:.3f}", file=sys.stderr, flush=True)
+    rewrite_gaps(bundle, opened.manifest, gaps)

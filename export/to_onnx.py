@@ -8,7 +8,6 @@ clamping are inside the graphs, so a host cannot get them wrong.
 from __future__ import annotations
 
 import copy
-import io
 
 import numpy as np
 import onnx
@@ -51,8 +50,7 @@ class DecoderGraph(nn.Module):
 def as_exported(vae: VAE) -> VAE:
     """A copy in evaluation mode whose weights are rounded to float16 as the graphs carry them.
 
-    Batch norms are folded into the convolutions before them where they follow one directly, so that what is
-    rounded here is what the graph holds.
+    Variances of batch norms stay as they are: the smallest would vanish in float16.
     """
     rounded = copy.deepcopy(vae).eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
@@ -113,7 +111,6 @@ def graph(module: nn.Module, example: Tensor, input_name: str, output_names: lis
     if hasattr(torch.ops.aten, input_name):
         # An input named like an aten operator gives a graph that ONNX Runtime rejects.
         raise ValueError(f"{input_name!r} is the name of an aten operator; name the input otherwise")
-    buffer = io.BytesIO()
     program = torch.onnx.export(
         module.eval(),
         (example,),
@@ -126,8 +123,9 @@ def graph(module: nn.Module, example: Tensor, input_name: str, output_names: lis
         optimize=False,
         verbose=False,
     )
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    if program is None:
+        raise BundleError("torch exported no graph; use the versions of torch and onnxscript in constraints.txt")
+    model = program.model_proto
     store_as_float16(model)
     strip(model)
     onnx.checker.check_model(model, full_check=True)

@@ -104,9 +104,7 @@ def _checked(name: str, graph: bytes, inputs: Signature, outputs: Signature, thr
     try:
         loaded = session(graph, threads)
     except Exception as error:  # ONNX Runtime has no common base for what a bad graph makes it raise.
-        raise BundleError(
-            f"{name} cannot be loaded ({str(error).splitlines()[0]}): get the bundle again"
-        ) from error
+        raise BundleError(f"{name} cannot be loaded ({str(error).splitlines()[0]}): get the bundle again") from error
     for side, declared, expected in (
         ("input", loaded.get_inputs(), inputs),
         ("output", loaded.get_outputs(), outputs),

@@ -211,9 +211,7 @@ class _Run:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Whoever creates the record owns the folder, should two start at once.
-            self._record = os.open(
-                self._folder / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666
-            )
+            self._record = os.open(self._folder / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         except FileExistsError as error:
             raise OutputExistsError(f"{self._folder} exists already: choose another output folder") from error
         except OSError as error:
@@ -232,9 +230,7 @@ class _Run:
             private = self._private_labels(photo, len(found))
         except Refusal as refusal:
             return [refusal.of(str(photo), position)]
-        return [
-            _Sample(photo, position, face, len(found), pixels, private) for face, pixels in enumerate(found)
-        ]
+        return [_Sample(photo, position, face, len(found), pixels, private) for face, pixels in enumerate(found)]
 
     def write(self, batch: Sequence[_Sample | Refusal]) -> list[Release | Refusal]:
         """Privatize and write a batch, in order."""
@@ -261,9 +257,7 @@ class _Run:
     def write_preview(self, path: Path) -> None:
         """The first faces and what was released of them, for the caller's own eyes."""
         try:
-            write_atomically(
-                path, images.to_bytes(_sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600
-            )
+            write_atomically(path, images.to_bytes(_sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
         except OSError as error:
             raise UsageError(f"the preview {path} cannot be written: {error.strerror}") from error
 
@@ -309,8 +303,7 @@ class _Run:
     def _refuse(self, refusal: Refusal) -> Refusal:
         source = {"source": Path(refusal.source).name} if self._names == "keep" else {}
         self._append(
-            {"status": "refused", "reason": refusal.reason, "detail": refusal.detail, "run": self._id}
-            | source
+            {"status": "refused", "reason": refusal.reason, "detail": refusal.detail, "run": self._id} | source
         )
         return refusal
 
@@ -344,9 +337,7 @@ class _Run:
             raise Refusal("label-missing", "It shows several faces: nobody can say whose its label is.")
         row = _labels_of(photo, self._labels)
         if any(label not in row for label in self._privatizer.private):
-            raise Refusal(
-                "label-missing", "The filter needs a private label of it. Add the photo to the labels."
-            )
+            raise Refusal("label-missing", "The filter needs a private label of it. Add the photo to the labels.")
         return tuple(row[label] for label in self._privatizer.private)
 
 
@@ -409,7 +400,6 @@ def _sheet(pairs: Sequence[tuple[Pixels, Pixels]]) -> Pixels:
     banner = images.sheet([[blank]], ["for your eyes only: do not share"])
     width = max(banner.shape[1], body.shape[1])
     padded = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255)
-        for part in (banner, body)
+        np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in (banner, body)
     ]
     return np.concatenate(padded)

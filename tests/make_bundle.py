@@ -61,9 +61,7 @@ def manifest(files: dict[str, bytes]) -> dict[str, Any]:
         "kind": "faces",
         "sample": {"dtype": "uint8", "shape": list(SHAPE)},
         "latent_size": LATENT_SIZE,
-        "attributes": [
-            {"name": name, "base_rate": 0.4, "calibration_error": 0.01, "gap": 0.02} for name in ATTRIBUTES
-        ],
+        "attributes": [{"name": name, "base_rate": 0.4, "calibration_error": 0.01, "gap": 0.02} for name in ATTRIBUTES],
         "files": {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for name, content in files.items()
@@ -120,9 +118,7 @@ def decoder(weights: np.ndarray) -> onnx.ModelProto:
     )
 
 
-def model(
-    nodes: list[Any], constants: dict[str, Any], inputs: list[Any], outputs: list[Any]
-) -> onnx.ModelProto:
+def model(nodes: list[Any], constants: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
     stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializer=stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -39,9 +39,7 @@ def work(tmp_path: Path, bundle_at: Path) -> Path:
     return tmp_path
 
 
-def privsdk(
-    work: Path, *arguments: str, code: int = 0, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def privsdk(work: Path, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "privsdk", *arguments],
         cwd=work,
@@ -87,9 +85,7 @@ def test_refused_photos_are_named_and_the_others_go_on(work: Path) -> None:
 
 def test_results_for_machines(work: Path) -> None:
     (work / "photos" / "1.jpg").write_bytes(b"broken")
-    done = privsdk(
-        work, "privatize", "photos", *SAVED, "--json", "--names", "keep", "--format", "webp", code=1
-    )
+    done = privsdk(work, "privatize", "photos", *SAVED, "--json", "--names", "keep", "--format", "webp", code=1)
     result = json.loads(done.stdout)
     assert [Path(each["file"]).name for each in result["released"]] == ["0.webp", "2.webp"]
     assert [each["reason"] for each in result["refused"]] == ["not-an-image"]
@@ -145,9 +141,7 @@ def test_labels_for_a_label_aware_filter(work: Path) -> None:
         (("photos", "--private", "male", "--utility", "smiling", "--label-aware"), 2, "--method minmax"),
     ],
 )
-def test_errors_are_one_line_with_their_exit_code(
-    work: Path, arguments: tuple[str, ...], code: int, said: str
-) -> None:
+def test_errors_are_one_line_with_their_exit_code(work: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = privsdk(work, "privatize", *arguments, "--quiet", code=code)
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -156,9 +150,7 @@ def test_errors_are_one_line_with_their_exit_code(
     assert not (work / "photos-released").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments", [("frobnicate",), ("privatize",), ("privatize", "photos", "--method", "x")]
-)
+@pytest.mark.parametrize("arguments", [("frobnicate",), ("privatize",), ("privatize", "photos", "--method", "x")])
 def test_what_is_no_command_is_a_usage_error(work: Path, arguments: tuple[str, ...]) -> None:
     privsdk(work, *arguments, code=2)
 

@@ -301,6 +301,7 @@ def test_anybodys_images_become_a_bundle_that_privatizes(tmp_path: Path) -> None
     for command in (
         f"train folder --data {tmp_path} --labels {tmp_path / 'labels.csv'} --out {out} {small}",
         f"pack --out {out} --bundle {bundle}",
+        f"gaps --out {out} --bundle {bundle} --of red",
     ):
         done = subprocess.run(
             [sys.executable, "-m", "export", *command.split()], cwd=ROOT, capture_output=True, text=True, check=False
@@ -310,7 +311,8 @@ def test_anybodys_images_become_a_bundle_that_privatizes(tmp_path: Path) -> None
     opened.verify()
     assert opened.attributes == ("bright", "red")
     assert len(opened.public) == 1200
-    assert set(opened.gaps) == {"bright", "red"}
+    # What was not measured is believed to be as bad as the worst that was.
+    assert opened.gaps["bright"] == opened.gaps["red"] < 0.5
     assert "as the terms of the images" in opened.terms
 
     changed = subprocess.run(

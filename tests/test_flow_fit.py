@@ -51,9 +51,7 @@ def test_fresh_attackers_find_little_and_utility_stays(bundle: MadeUpBundle, pri
         assert check.judge(attacker, released, labels).leakage < 0.6
 
 
-def test_the_same_seed_gives_the_same_filter_and_leaves_torch_alone(
-    bundle: Any, privatizer: Privatizer
-) -> None:
+def test_the_same_seed_gives_the_same_filter_and_leaves_torch_alone(bundle: Any, privatizer: Privatizer) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     again = fit(bundle, "Male", ["SMILING"], seed=1)
     assert bytes_of(again) == bytes_of(privatizer)
@@ -98,9 +96,7 @@ def test_own_labelled_latents_join_the_fit(bundle: Any, privatizer: Privatizer) 
         ("male", [], UsageError),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_work(
-    bundle: Any, private: Any, utility: Any, error: type
-) -> None:
+def test_what_cannot_work_is_refused_before_any_work(bundle: Any, private: Any, utility: Any, error: type) -> None:
     steps: list[object] = []
     with pytest.raises(error):
         fit(bundle, private, utility, on_progress=lambda *step: steps.append(step))

@@ -70,9 +70,7 @@ def test_training_gaussianises_and_resumes_exactly() -> None:
 
     def trained(stop_at: int | None) -> CouplingFlow:
         training = FlowTraining(CouplingFlow(4, 4, 32, seed=1), Schedule(steps=120, learning_rate=5e-3))
-        batches = [
-            torch.randint(0, len(x), (256,), generator=torch.Generator().manual_seed(i)) for i in range(120)
-        ]
+        batches = [torch.randint(0, len(x), (256,), generator=torch.Generator().manual_seed(i)) for i in range(120)]
         for batch in batches:
             if training.step == stop_at:
                 state = training.state()
@@ -84,6 +82,5 @@ def test_training_gaussianises_and_resumes_exactly() -> None:
     flow, resumed = trained(None), trained(50)
     assert validation_loss(flow, x) < validation_loss(CouplingFlow(4, 4, 32, seed=1), x) - 0.3
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(flow.state_dict().values(), resumed.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(flow.state_dict().values(), resumed.state_dict().values(), strict=True)
     )

@@ -24,9 +24,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
 
 
 def test_where_nothing_is_near_all_names_are_listed() -> None:
-    with pytest.raises(
-        UnknownLabelError, match="it has 5_o_Clock_Shadow, High_Cheekbones, Male, Smiling, Young"
-    ):
+    with pytest.raises(UnknownLabelError, match="it has 5_o_Clock_Shadow, High_Cheekbones, Male, Smiling, Young"):
         match("zzzzzzzz", KNOWN)
 
 

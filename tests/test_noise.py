@@ -24,9 +24,7 @@ def test_draws_are_those_of_the_first_version() -> None:
     """The numbers were computed by Philox 4x64-10 written out by hand from the paper."""
     seeds = np.array([1, 2**63], np.uint64)
     assert noise.uniform(seeds, "p").tolist() == [0.051632237347350896, 0.4851653495359335]
-    expected = np.array(
-        [[-0.1302987713859838, -0.29840922155523614], [1.0228852324519189, 0.5305891019375003]]
-    )
+    expected = np.array([[-0.1302987713859838, -0.29840922155523614], [1.0228852324519189, 0.5305891019375003]])
     assert noise.normal(seeds, 2, "p") == pytest.approx(expected, abs=1e-6)
 
 

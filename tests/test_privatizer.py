@@ -75,9 +75,7 @@ def test_without_a_key_it_is_the_device_key(privatizer: Privatizer) -> None:
     assert (privatizer.privatize(SAMPLES) == privatizer.privatize(SAMPLES)).all()
 
 
-def test_perturb_takes_its_draws_from_the_latents_or_from_the_caller(
-    privatizer: Privatizer, tiny: Bundle
-) -> None:
+def test_perturb_takes_its_draws_from_the_latents_or_from_the_caller(privatizer: Privatizer, tiny: Bundle) -> None:
     latents = tiny.encode(SAMPLES)
     z = privatizer.perturb(latents)
     assert z.shape == (40, LATENT_SIZE)
@@ -192,9 +190,7 @@ def test_a_filter_of_another_size_is_an_error(tiny: Bundle) -> None:
         {"extra": float("nan")},
     ],
 )
-def test_a_record_that_lacks_what_is_needed_is_refused(
-    privatizer: Privatizer, change: dict[str, Any]
-) -> None:
+def test_a_record_that_lacks_what_is_needed_is_refused(privatizer: Privatizer, change: dict[str, Any]) -> None:
     with pytest.raises(PrivatizerError, match="fit"):
         Privatizer(privatizer.bundle, privatizer.filter, {**record(), **change})
 
@@ -206,16 +202,12 @@ def test_the_leakage_asked_for_is_compared_with_the_sum_of_leakage_and_gap(priva
 
 
 @pytest.mark.parametrize("make", [flow_privatizer, label_aware_privatizer])
-def test_what_is_saved_is_loaded_again(
-    tiny: Bundle, tmp_path: Path, make: Callable[[Bundle], Privatizer]
-) -> None:
+def test_what_is_saved_is_loaded_again(tiny: Bundle, tmp_path: Path, make: Callable[[Bundle], Privatizer]) -> None:
     privatizer, path = make(tiny), tmp_path / "male-smiling.privatizer"
     privatizer.save(path)
     loaded = Privatizer.load(path, tiny)
     labels = np.zeros(40, np.int64)
-    assert (
-        loaded.privatize(SAMPLES, labels, key=KEY) == privatizer.privatize(SAMPLES, labels, key=KEY)
-    ).all()
+    assert (loaded.privatize(SAMPLES, labels, key=KEY) == privatizer.privatize(SAMPLES, labels, key=KEY)).all()
     assert loaded.record == privatizer.record
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     with pytest.raises(OutputExistsError):

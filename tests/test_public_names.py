@@ -24,9 +24,7 @@ def test_another_name_is_an_attribute_error() -> None:
 def test_no_module_has_the_name_of_something_public() -> None:
     """Importing such a module would put it in the place of what has its name."""
     package = Path(privsdk.__file__).parent
-    modules = {path.stem for path in package.glob("*.py")} | {
-        path.name for path in package.iterdir() if path.is_dir()
-    }
+    modules = {path.stem for path in package.glob("*.py")} | {path.name for path in package.iterdir() if path.is_dir()}
     assert modules & set(privsdk.__all__) == set()
 
 

@@ -170,9 +170,7 @@ def test_names_can_be_kept(privatizer: Privatizer, inputs: Path) -> None:
 
 def test_utility_labels_that_were_given_go_along_and_private_ones_never(tiny: Bundle, inputs: Path) -> None:
     table = inputs.parent / "labels.csv"
-    table.write_text(
-        "photo,Male,smiling,Young\nperson-0.jpg,1,0,1\nphotos/person-1.jpg,0,yes,0\nperson-1.jpg,1,no,0\n"
-    )
+    table.write_text("photo,Male,smiling,Young\nperson-0.jpg,1,0,1\nphotos/person-1.jpg,0,yes,0\nperson-1.jpg,1,no,0\n")
     output = inputs.parent / "out"
     results = label_aware_privatizer(tiny).release([inputs], output, labels=read_labels(table), aligned=True)
     reasons = [result.reason for result in results if isinstance(result, Refusal)]
@@ -234,9 +232,7 @@ def test_which_photos_are_found(inputs: Path) -> None:
     (inputs / ".git" / "c.jpg").write_bytes(b"")
     names = [photo.name for photo in plan_release([inputs]).photos]
     assert names == [f"person-{number}.jpg" for number in range(5)]
-    again = plan_release(
-        [inputs, inputs / "person-3.jpg", inputs / "notes.txt"], "out", recursive=True
-    ).photos
+    again = plan_release([inputs, inputs / "person-3.jpg", inputs / "notes.txt"], "out", recursive=True).photos
     assert [photo.name for photo in again] == ["B.JPG", *names, "notes.txt"]
 
 
@@ -353,9 +349,7 @@ def test_other_choices_are_refused(privatizer: Privatizer, inputs: Path, argumen
 
 def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
-    table.write_bytes(
-        "\ufeffphoto;Male;High Cheekbones;age\r\na.jpg;-1;YES;41\r\n\r\nb\\c.jpg;true;;\r\n".encode()
-    )
+    table.write_bytes("\ufeffphoto;Male;High Cheekbones;age\r\na.jpg;-1;YES;41\r\n\r\nb\\c.jpg;true;;\r\n".encode())
     assert read_labels(table, ["male", "high_cheekbones"]) == {
         "a.jpg": {"Male": 0, "High Cheekbones": 1},
         "b/c.jpg": {"Male": 1},

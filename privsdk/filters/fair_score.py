@@ -40,9 +40,7 @@ class FairScore:
         """t', which is t brought to the scale of s_u, quantile to quantile: float32 [N, V]."""
         fair = self.fair(scores)
         pairs = zip(fair.T, self.fair_quantiles.T, self.score_quantiles.T, strict=True)
-        return np.stack([np.interp(t, known, wanted) for t, known, wanted in pairs], axis=1).astype(
-            np.float32
-        )
+        return np.stack([np.interp(t, known, wanted) for t, known, wanted in pairs], axis=1).astype(np.float32)
 
     def arrays(self) -> dict[str, Floats]:
         """The weights by name, for :meth:`from_arrays`."""

@@ -53,9 +53,7 @@ class FlowFilter:
     a: float = 1.0
     rho: float = 1.0
 
-    def perturb(
-        self, mean: Floats, variance: Floats, seeds: Seeds, private: NDArray[Any] | None = None
-    ) -> Floats:
+    def perturb(self, mean: Floats, variance: Floats, seeds: Seeds, private: NDArray[Any] | None = None) -> Floats:
         """Perturbed latents z~, float32 [N, Z], of posteriors with ``mean`` and ``variance``, float32 [N, Z].
 
         ``seeds`` is uint64 [N]: every random choice of a row is a function of its seed.  ``private`` is not
@@ -99,11 +97,7 @@ class FlowFilter:
                 break
             moving, missing, gradient = moving[open_], missing[open_], gradient[open_]
             gram = gradient @ gradient.transpose(0, 2, 1)
-            gram += (
-                1e-6
-                * np.eye(gram.shape[1], dtype=np.float32)
-                * np.trace(gram, axis1=1, axis2=2)[:, None, None]
-            )
+            gram += 1e-6 * np.eye(gram.shape[1], dtype=np.float32) * np.trace(gram, axis1=1, axis2=2)[:, None, None]
             step = (np.linalg.solve(gram, missing[:, :, None]).transpose(0, 2, 1) @ gradient)[:, 0]
             length = np.linalg.norm(step, axis=1, keepdims=True)
             z[moving] += step * np.minimum(1, NEWTON_STRIDE / np.maximum(length, 1e-12)).astype(np.float32)
@@ -125,17 +119,11 @@ class FlowFilter:
         return {"private": self.private, "a": self.a, "rho": self.rho}
 
     @classmethod
-    def from_arrays(
-        cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
-    ) -> FlowFilter:
+    def from_arrays(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> FlowFilter:
         """The filter that had these ``settings()`` and ``arrays()``."""
 
         def part(name: str) -> dict[str, NDArray[Any]]:
-            return {
-                key.removeprefix(f"{name}."): array
-                for key, array in arrays.items()
-                if key.startswith(f"{name}.")
-            }
+            return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
 
         return cls(
             scores=ScoreNetwork.from_arrays(part("scores")),

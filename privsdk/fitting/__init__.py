@@ -85,9 +85,7 @@ def fit(
     if method not in ("flow", "minmax"):
         raise UsageError(f"there is no method {method!r}: choose 'flow' or 'minmax'")
     if method == "minmax" and not with_torch:
-        raise MissingExtraError(
-            "method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'"
-        )
+        raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
     material = gather(bundle, wish, data, labels, seed)
     with _torch_as_it_was() if with_torch else nullcontext():
         if method == "minmax":
@@ -100,9 +98,7 @@ def fit(
             flow_filter, recorded = fit_flow(bundle, wish, material, asked, with_torch, report)
             fitted = flow_filter
         attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
-        found = checking.check(
-            fitted, material.check, wish, seed, attackers, material.measured_on, bundle.gaps, report
-        )
+        found = checking.check(fitted, material.check, wish, seed, attackers, material.measured_on, bundle.gaps, report)
     record = {
         "method": "closed-form" if method == "flow" and not with_torch else method,
         "private": list(wish.private),

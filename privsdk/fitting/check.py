@@ -184,9 +184,7 @@ def standardised(z: Floats, judged: Floats) -> tuple[Floats, Floats]:
 def _combinations(sought: Mapping[str, Floats]) -> dict[str, Floats]:
     combined = {}
     for values in product((1, 0), repeat=len(sought)):
-        name = " and ".join(
-            label if value else f"not {label}" for label, value in zip(sought, values, strict=True)
-        )
+        name = " and ".join(label if value else f"not {label}" for label, value in zip(sought, values, strict=True))
         matches = [labels == value for labels, value in zip(sought.values(), values, strict=True)]
         together = np.all(matches, axis=0).astype(np.float32)
         if 0 < together.sum() < len(together):

@@ -75,9 +75,7 @@ class LatentClassifier(nn.Module):
             self.out.bias,
             self.temperature,
         )
-        return ScoreNetwork(
-            *(np.ascontiguousarray(tensor.detach().numpy(), np.float32) for tensor in tensors)
-        )
+        return ScoreNetwork(*(np.ascontiguousarray(tensor.detach().numpy(), np.float32) for tensor in tensors))
 
 
 @dataclass(frozen=True)
@@ -124,26 +122,20 @@ def train_scores(
         recipe.dropout,
         generator,
     )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs, recipe.learning_rate / 50)
     best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), float("inf"), 0
     for epoch in range(recipe.epochs):
         model.train()
         for rows in torch.randperm(len(latents), generator=generator).split(recipe.batch):
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                model(latents[rows], recipe.noise), targets[rows]
-            )
+            loss = nn.functional.binary_cross_entropy_with_logits(model(latents[rows], recipe.noise), targets[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         schedule.step()
         model.eval()
         with torch.no_grad():
-            loss_now = float(
-                nn.functional.binary_cross_entropy_with_logits(model(held_out), held_out_targets)
-            )
+            loss_now = float(nn.functional.binary_cross_entropy_with_logits(model(held_out), held_out_targets))
         if loss_now < best_loss - 1e-5:
             best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), loss_now, epoch
         if on_progress is not None:
@@ -162,8 +154,7 @@ def temperatures(logits: Floats, labels: Floats) -> Floats:
     """For each attribute the temperature, of a grid from 1/4 to 4, with the least cross-entropy: [A]."""
     grid = np.geomspace(0.25, 4, 121)
     losses = [
-        (np.logaddexp(0, logits / value) - labels * logits / value).mean(axis=0, dtype=np.float64)
-        for value in grid
+        (np.logaddexp(0, logits / value) - labels * logits / value).mean(axis=0, dtype=np.float64) for value in grid
     ]
     return grid[np.argmin(losses, axis=0)].astype(np.float32)
 
@@ -178,9 +169,7 @@ def calibration_error(scores: Floats, labels: Floats, bins: int = 15) -> Floats:
     errors = []
     for column in range(scores.shape[1]):
         parts = np.array_split(np.argsort(scores[:, column], kind="stable"), bins)
-        gaps = [
-            abs(labels[part, column].mean() - probability[part, column].mean()) * len(part) for part in parts
-        ]
+        gaps = [abs(labels[part, column].mean() - probability[part, column].mean()) * len(part) for part in parts]
         errors.append(sum(gaps) / len(scores))
     return np.array(errors, np.float32)
 
@@ -225,9 +214,7 @@ def train_mlp(z: Tensor, labels: Tensor, seed: int, width: int = 64, epochs: int
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            loss_now = float(
-                nn.functional.binary_cross_entropy_with_logits(model(z[held_out])[:, 0], labels[held_out])
-            )
+            loss_now = float(nn.functional.binary_cross_entropy_with_logits(model(z[held_out])[:, 0], labels[held_out]))
         if loss_now < best_loss:
             best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), loss_now, epoch
         if epoch - best_epoch >= 4:

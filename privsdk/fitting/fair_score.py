@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,19 +16,19 @@ from privsdk.fitting.material import Part
 Floats = NDArray[np.float32]
 
 HIDDEN = 32
-ROWS = 8192
+ROWS = 6000
 QUANTILES = 64
 FIRST_STEPS = 150
-STEPS = 40
+STEPS = 100
 SHARPNESS = 3.0
 WRONG = 4.0
-ENTROPY = 0.05
+ENTROPY = 0.02
 
 
-def candidates(train: Part, validation: Part, private: int, fairness: tuple[float, ...], seed: int) -> list[Candidate]:
+def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float], seed: int) -> list[Candidate]:
     """A fair score for each lambda in ``fairness``, which rises; each starts from the one before it.
 
-        loss = 4 P(t and the utility label differ in sign) + .05 cross-entropy(utility, t)
+        loss = 4 P(t and the utility label differ in sign) + .02 cross-entropy(utility, t)
                + lambda * 10 * mean over 64 quantiles of (q_0 - q_1)^2
 
     with q the quantiles of tanh(t / 3) within the private groups, and the sign of t softened to sigmoid(3 t).

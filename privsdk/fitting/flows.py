@@ -75,9 +75,7 @@ class CouplingFlow(nn.Module):
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights by name, as :class:`privsdk.filters.couplings.Couplings` reads them."""
-        return {
-            name: value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()
-        }
+        return {name: value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()}
 
     def to_numpy(self) -> Couplings:
         """The same flow in NumPy."""
@@ -163,9 +161,7 @@ class FlowTraining:
         if done < self.schedule.warm_up:
             return self.schedule.learning_rate * (0.05 + 0.95 * done / self.schedule.warm_up)
         falling = (done - self.schedule.warm_up) / (1 - self.schedule.warm_up)
-        return self.schedule.learning_rate * (
-            0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
-        )
+        return self.schedule.learning_rate * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0))))
 
     def _average(self) -> None:
         kept = min(self.schedule.average, (1 + self.step) / (10 + self.step))

@@ -40,9 +40,7 @@ class Part:
         return len(self.mean)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Part:
-        return Part(
-            self.mean[rows], self.variance[rows], self.scores[rows], self.labels[rows], self.belief[rows]
-        )
+        return Part(self.mean[rows], self.variance[rows], self.scores[rows], self.labels[rows], self.belief[rows])
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """One posterior sample of each row: float32 [N, Z]."""
@@ -122,15 +120,11 @@ def gather(
     )
 
 
-def _own_labels(
-    count: int, wish: Wish, labels: Mapping[str, Any] | None, attributes: Sequence[str]
-) -> Floats:
+def _own_labels(count: int, wish: Wish, labels: Mapping[str, Any] | None, attributes: Sequence[str]) -> Floats:
     by_name = {match(name, attributes): np.asarray(values) for name, values in (labels or {}).items()}
     missing = [name for name in wish.names if name not in by_name]
     if missing:
-        raise UsageError(
-            f"samples were given to fit on without labels for {', '.join(missing)}: give labels="
-        )
+        raise UsageError(f"samples were given to fit on without labels for {', '.join(missing)}: give labels=")
     for name in wish.names:
         if by_name[name].shape != (count,) or not np.isin(by_name[name], (0, 1)).all():
             raise UsageError(f"the labels for {name} must be {count} numbers, each 0 or 1")
@@ -143,6 +137,5 @@ def _refuse_one_class(labels: Floats, wish: Wish, where: str) -> None:
     for name, values in zip(wish.names, labels.T, strict=True):
         if values.min(initial=1) == values.max(initial=0):
             raise UnworkablePairError(
-                f"{name} has one class only in the {where}: choose another label, "
-                "or give samples of both classes"
+                f"{name} has one class only in the {where}: choose another label, or give samples of both classes"
             )

@@ -24,9 +24,7 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
     anything else.
     """
     text = _text(Path(path))
-    lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True
-    )
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)
     wanted = None if columns is None else {folded(column) for column in columns}
     labels: dict[str, dict[str, int]] = {}
     header: list[str] = []
@@ -39,9 +37,7 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
                 continue
             where = f"{path}, line {lines.line_num}"
             if len(fields) != len(header):
-                raise UsageError(
-                    f"{where}: {len(fields)} fields, the first line has {len(header)}: mend the line"
-                )
+                raise UsageError(f"{where}: {len(fields)} fields, the first line has {len(header)}: mend the line")
             name = fields[0].strip().replace("\\", "/")
             if not name or name in labels:
                 raise UsageError(
@@ -55,18 +51,14 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
     except csv.Error as error:
         raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
     if not labels:
-        raise UsageError(
-            f"{path} holds no labels: it needs a first line with names and one line for each photo"
-        )
+        raise UsageError(f"{path} holds no labels: it needs a first line with names and one line for each photo")
     return labels
 
 
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
-            raise UsageError(
-                f"{path} has more than {LARGEST // 1_000_000} MB: give the table of these photos alone"
-            )
+            raise UsageError(f"{path} has more than {LARGEST // 1_000_000} MB: give the table of these photos alone")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"the labels {path} cannot be read: {error.strerror}") from error

@@ -84,6 +84,4 @@ def _usual_folder() -> Path:
             return Path.home() / "Library" / "Application Support" / "privsdk"
         return Path.home() / ".local" / "share" / "privsdk"
     except RuntimeError as error:
-        raise StoreError(
-            "this user has no home folder: set PRIVSDK_HOME to a folder for privsdk's data"
-        ) from error
+        raise StoreError("this user has no home folder: set PRIVSDK_HOME to a folder for privsdk's data") from error
