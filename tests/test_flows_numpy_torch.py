@@ -41,7 +41,8 @@ def test_log_determinant_is_that_of_the_jacobian() -> None:
     flow = a_flow(size=5).double()
     x = torch.randn(1, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda row: flow(row)[0], x)[0, :, 0]
-    assert flow(x)[1].item() == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), abs=1e-8)
+    # The rotations are stored as float32, so their own log-determinants are zero to that accuracy only.
+    assert flow(x)[1].item() == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), abs=1e-6)
 
 
 def test_arrays_round_trip() -> None:
