@@ -344,7 +344,7 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
     check: Mapping[str, Any] = privatizer.record["check"]
     lines = [
         f"What a freshly trained attacker still infers (method {privatizer.method}; measured on "
-        f"{check.get('measured_on', 'public latents')}):"
+        f"{check.get('measured_on', 'public latents')}, the first figure with the gap to real samples added):"
     ]
     for label, found in check["private"].items():
         of_a_hundred = 100 * min(found["leakage"] + found["gap"], 1)
