@@ -27,7 +27,7 @@ FAIRNESS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.2, 1.0)
 # Of the .005 that a utility label may lose, .001 is left for what the rest of the filter costs it.
 UTILITY_LOST = 0.004
 # A fair score that tells less than this is fair enough: pulled further, it only follows chance.
-FAIR_ENOUGH = 0.53
+FAIR_ENOUGH = 0.52
 DRAWS = 4
 POPULATION = 4096
 SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
