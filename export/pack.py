@@ -131,7 +131,7 @@ def model_card(name: str, attributes: Sequence[Attribute], origin: Origin, quali
 **Terms of use: {origin.terms}**
 
 An encoder and a decoder for 64x64 images, frozen, for `privsdk`. A device encodes an image, changes its latent so
-that a label of the user's choice can no longer be inferred from it, and decodes the changed latent.
+that a label of the user's choice is harder to infer from it, and decodes the changed latent.
 
 - Trained on: {origin.data}; {origin.samples} images of {origin.people} people in the train partition.
 - In this folder: two ONNX graphs (weights as float16), the latent scores of {len(attributes)} attributes, the public

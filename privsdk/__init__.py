@@ -1,5 +1,4 @@
-"""privsdk: changes a sample on the device so that what is nobody's business can no longer be inferred from
-it.
+"""privsdk: changes a sample on the device so that what is nobody's business is harder to infer from it.
 
 ::
 

@@ -21,7 +21,7 @@ import privsdk
 
 app = typer.Typer(
     name="privsdk",
-    help="Changes photos of faces so that one label can hardly be inferred any more and another still can.",
+    help="Changes photos of faces so that one label is harder to infer and another is not.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -90,7 +90,7 @@ def privatize(
 ) -> None:
     """Release each face in photos as a new, privatized image.
 
-    The private label can hardly be inferred from it any more, the utility label still can.  A filter is
+    The private label is harder to infer from it, the utility label is not.  A filter is
     fitted, or the one that was fitted for the same wish before is used again.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:

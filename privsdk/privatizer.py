@@ -33,8 +33,8 @@ A reconstruction alone, with nothing hidden, differs from its photo by ten or mo
 
 
 class Privatizer:
-    """Changes samples so that the private labels can no longer be inferred from them, the utility labels
-    still can.
+    """Changes samples so that the private labels are harder to infer from them, the utility labels are
+    not.
 
     Immutable, and safe to share between threads.  Made by :func:`privsdk.fit`, or :meth:`load`.
     """
