@@ -29,8 +29,9 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         arrays = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = {name: json.loads(value) for name, value in header.get("__metadata__", {}).items()}
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"no safetensors file ({error})") from error
+    # KeyError: a kind of number that NumPy does not have, such as bfloat16.
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise ValueError(f"no safetensors file ({error!r})") from error
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite")

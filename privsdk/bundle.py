@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -89,11 +90,11 @@ class Bundle:
         manifest = _read(folder / MANIFEST, LARGEST_FILE)
         entries = _parsed(manifest)["files"]
         files = {name: _read(folder / name, entry["bytes"]) for name, entry in entries.items()}
-        unlisted = sorted(
-            path.name
-            for path in folder.iterdir()
-            if path.name not in files and path.name != MANIFEST and not path.name.startswith(".")
-        )
+        try:
+            there = sorted(os.listdir(folder))
+        except OSError as error:
+            raise BundleError(f"{folder} cannot be read ({error.strerror}): change its permissions") from error
+        unlisted = [name for name in there if name not in files and name != MANIFEST and not name.startswith(".")]
         if unlisted:
             raise BundleError(f"{folder} holds {unlisted[0]}, which its manifest does not list: take it away")
         return cls(manifest, files, threads)
@@ -152,14 +153,15 @@ class Bundle:
 
     def verify(self) -> None:
         """Run every part on a few public latents; raises BundleError, naming the file that does not work."""
-        z = self.public.mean[:4]
-        again = self.encode(self.decode(z))
-        back = self.flow.inverse(self.flow.forward(z))
-        parts = {
-            "encoder.onnx": np.concatenate([again.mean, again.variance]),
-            "scores.safetensors": self.scores.scores(again.mean),
-            "flow.safetensors": back,
-        }
+        with np.errstate(all="ignore"):  # what overflows is found below, and named
+            z = self.public.mean[:4]
+            again = self.encode(self.decode(z))
+            back = self.flow.inverse(self.flow.forward(z))
+            parts = {
+                "encoder.onnx": np.concatenate([again.mean, again.variance]),
+                "scores.safetensors": self.scores.scores(again.mean),
+                "flow.safetensors": back,
+            }
         for name, numbers in parts.items():
             if not np.isfinite(numbers).all():
                 raise BundleError(f"{name} gives numbers that are not finite: get the bundle again")
@@ -198,7 +200,7 @@ class Bundle:
         mean, log_variance, seed = arrays.get("mean"), arrays.get("log_variance"), metadata.get("seed")
         if mean is None or log_variance is None or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise BundleError(f"{name} lacks mean, log_variance or the seed of the labels: export it again")
-        if mean.shape != log_variance.shape or mean.ndim != 2 or mean.shape[1] != self.latent_size:
+        if mean.shape != log_variance.shape or mean.ndim != 2 or mean.shape[1] != self.latent_size or not len(mean):
             raise BundleError(f"{name} has the shapes {mean.shape} and {log_variance.shape}: export it again")
         return mean, log_variance, seed
 
@@ -223,7 +225,7 @@ def _folder(name_or_folder: str | Path) -> Path:
     if isinstance(name_or_folder, str) and name_or_folder in shipped:
         return shipped[name_or_folder]
     folder = Path(name_or_folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise BundleError(
             f"{name_or_folder} is neither a shipped bundle nor a folder: "
             f"choose from {', '.join(sorted(shipped)) or 'folders, none is shipped'}"
@@ -283,8 +285,9 @@ def _is_count(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+def is_number(value: object, least: float, most: float) -> bool:
+    """Whether what JSON gave is a number within these bounds; neither NaN nor a boolean is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def _is_name(value: object) -> bool:
@@ -305,9 +308,8 @@ def _are_attributes(value: object) -> bool:
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
         and entry["name"].isprintable()
-        and _is_number(entry.get("base_rate"))
-        and 0 <= entry["base_rate"] <= 1
-        and _is_number(entry.get("gap"))
+        and is_number(entry.get("base_rate"), 0, 1)
+        and is_number(entry.get("gap"), -1, 1)
         for entry in value
     ):
         return False

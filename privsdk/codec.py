@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,22 +68,26 @@ class Codec:
         self._decoder = _checked("decoder.onnx", decoder, {"latents": latent}, {"samples": sample}, threads)
 
     def encode(self, samples: Pixels) -> Latents:
-        """uint8 [N, *sample_shape] to the latents of N samples; raises UsageError for anything else."""
+        """uint8 [N, *sample_shape] to the latents of N samples; raises UsageError for anything else, BundleError
+        where the graph fails.
+        """
         expected = f"uint8 [N, {', '.join(map(str, self.sample_shape))}]"
         if samples.dtype != np.uint8 or samples.shape[1:] != self.sample_shape or samples.ndim == 0:
             raise UsageError(f"samples are {expected}, not {samples.dtype} {list(samples.shape)}")
         mean = np.empty((len(samples), self.latent_size), np.float32)
-        log_variance = np.empty_like(mean)
+        variance = np.empty_like(mean)
         for start in range(0, len(samples), BATCH):
             rows = slice(start, start + BATCH)
-            mean[rows], log_variance[rows] = self._encoder.run(
-                ["mean", "log_variance"], {"samples": np.ascontiguousarray(samples[rows])}
-            )
-        return Latents(mean, np.exp(log_variance))
+            batch = {"samples": np.ascontiguousarray(samples[rows])}
+            outputs = dict.fromkeys(("mean", "log_variance"), mean[rows].shape)
+            mean[rows], log_variance = _run("encoder.onnx", self._encoder, batch, outputs)
+            with np.errstate(over="ignore"):  # an infinite variance is for whoever gets it to refuse
+                variance[rows] = np.exp(log_variance)
+        return Latents(mean, variance)
 
     def decode(self, z: Floats) -> Pixels:
         """float32 [N, Z] to uint8 [N, *sample_shape]; raises UsageError for other shapes and non-finite
-        numbers.
+        numbers, BundleError where the graph fails.
         """
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise UsageError(f"latents are float32 [N, {self.latent_size}], not {z.dtype} {list(z.shape)}")
@@ -93,7 +97,8 @@ class Codec:
         samples = np.empty((len(z), *self.sample_shape), np.uint8)
         for start in range(0, len(z), BATCH):
             rows = slice(start, start + BATCH)
-            (samples[rows],) = self._decoder.run(["samples"], {"latents": z[rows]})
+            outputs = {"samples": samples[rows].shape}
+            (samples[rows],) = _run("decoder.onnx", self._decoder, {"latents": z[rows]}, outputs)
         return samples
 
 
@@ -104,7 +109,7 @@ def _checked(name: str, graph: bytes, inputs: Signature, outputs: Signature, thr
     try:
         loaded = session(graph, threads)
     except Exception as error:  # ONNX Runtime has no common base for what a bad graph makes it raise.
-        raise BundleError(f"{name} cannot be loaded ({str(error).splitlines()[0]}): get the bundle again") from error
+        raise BundleError(f"{name} cannot be loaded ({_first_line(error)}): get the bundle again") from error
     for side, declared, expected in (
         ("input", loaded.get_inputs(), inputs),
         ("output", loaded.get_outputs(), outputs),
@@ -116,3 +121,23 @@ def _checked(name: str, graph: bytes, inputs: Signature, outputs: Signature, thr
         if fixed:
             raise BundleError(f"{name} fixes the batch size of {fixed[0]}: export it with a dynamic one")
     return loaded
+
+
+def _run(
+    name: str, graph: Any, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, tuple[int, ...]]
+) -> list[NDArray[Any]]:
+    """What a loaded graph gives; ``outputs`` are the shapes that it must have, as it may declare one and give
+    another.
+    """
+    try:
+        found: list[NDArray[Any]] = graph.run(list(outputs), inputs)
+    except Exception as error:  # As above.
+        raise BundleError(f"{name} does not work ({_first_line(error)}): get the bundle again") from error
+    shapes = [array.shape for array in found]
+    if shapes != list(outputs.values()):
+        raise BundleError(f"{name} gives {shapes}, not {list(outputs.values())}: export it again")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

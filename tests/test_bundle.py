@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from make_bundle import ATTRIBUTES, LATENT_SIZE, decoder, encoder, make_bundle
+from onnx import helper, numpy_helper
 
 import privsdk
 from privsdk import Bundle, BundleError, UsageError
@@ -171,6 +172,8 @@ def test_a_file_outside_the_folder_cannot_be_listed(folder: Path, name: str) -> 
         ("attributes", [{"name": "Male"}]),
         ("attributes", [{"name": "Male", "base_rate": 2, "gap": 0}]),
         ("attributes", [{"name": "Male", "base_rate": 0.5, "gap": 0}] * 2),
+        ("attributes", [{"name": "Male", "base_rate": 0.5, "gap": 10**30}]),
+        ("attributes", [{"name": "Male", "base_rate": 0.5, "gap": float("nan")}]),
         ("attributes", [{"name": "Ma\x1b[31mle", "base_rate": 0.5, "gap": 0}]),
         ("files", {"encoder.onnx": {"sha256": 1, "bytes": 1}}),
         ("files", {"encoder.onnx": {"sha256": "", "bytes": 10**12}}),
@@ -219,6 +222,47 @@ def test_a_graph_with_other_inputs_or_outputs_is_refused(folder: Path) -> None:
         Bundle.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [("Identity", r"decoder.onnx gives \[\(2, 64, 64, 3\)\]"), ("Add", "decoder.onnx does not work")],
+)
+def test_a_graph_that_fails_when_it_runs_is_named(folder: Path, then: str, said: str) -> None:
+    """It declares what it should, and works on the first two latents of a batch alone, or adds them to all of it."""
+    graph = decoder(np.zeros((LATENT_SIZE, 64 * 64 * 3), np.float32))
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([True, True]), "first"))
+    graph.graph.node[0].input[0] = "changed"
+    inputs = ["two"] if then == "Identity" else ["latents", "two"]
+    graph.graph.node.insert(0, helper.make_node(then, inputs, ["changed"]))
+    graph.graph.node.insert(0, helper.make_node("Compress", ["latents", "first"], ["two"], axis=0))
+    replace_file(folder, "decoder.onnx", graph.SerializeToString())
+    with pytest.raises(BundleError, match=said):
+        Bundle.open(folder).verify()
+
+
+def test_a_bundle_without_public_latents_is_refused(folder: Path) -> None:
+    name = "public_latents.safetensors"
+    none = np.zeros((0, LATENT_SIZE), np.float16)
+    replace_file(folder, name, pack({"mean": none, "log_variance": none}, {"seed": 1}))
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+def test_numbers_that_numpy_does_not_have_are_refused(folder: Path) -> None:
+    name = "scores.safetensors"
+    header = json.dumps({"shift": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    replace_file(folder, name, len(header).to_bytes(8, "little") + header + bytes(2))
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+def test_numbers_that_overflow_are_found_by_name(folder: Path) -> None:
+    name = "scores.safetensors"
+    arrays, metadata = unpack((folder / name).read_bytes())
+    replace_file(folder, name, pack(arrays | {"out": np.full_like(arrays["out"], 3e38)}, metadata))
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder).verify()
+
+
 @pytest.mark.parametrize("name", [name for name in REQUIRED_FILES if name.endswith(".safetensors")])
 def test_arrays_that_are_none_or_not_finite_or_others_are_refused(folder: Path, name: str) -> None:
     arrays, metadata = unpack((folder / name).read_bytes())
@@ -242,8 +286,9 @@ def test_public_latents_need_their_seed(folder: Path) -> None:
 
 
 def test_no_bundle_is_an_error_that_says_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="neither a shipped bundle nor a folder"):
-        Bundle.open("no-such-bundle")
+    for name in ("no-such-bundle", "x" * 300):  # the second is longer than a name can be
+        with pytest.raises(BundleError, match="neither a shipped bundle nor a folder"):
+            Bundle.open(name)
     (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match=r"manifest.json cannot be read"):
         Bundle.open(tmp_path / "empty")
