@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from privsdk.bundle import Bundle, PublicLatents, bundles
     from privsdk.codec import Latents
     from privsdk.fitting import fit
+    from privsdk.planning import Plan, plan_release
     from privsdk.privatizer import Privatizer
     from privsdk.progress import ProgressText
-    from privsdk.release import Plan, Release, plan_release
+    from privsdk.release import Release
     from privsdk.reuse import FitSettings, fitted
     from privsdk.samples.faces import read_faces
     from privsdk.samples.labels import read_labels
@@ -78,7 +79,7 @@ _LATER = {
     "Bundle": "privsdk.bundle",
     "FitSettings": "privsdk.reuse",
     "Latents": "privsdk.codec",
-    "Plan": "privsdk.release",
+    "Plan": "privsdk.planning",
     "Privatizer": "privsdk.privatizer",
     "ProgressText": "privsdk.progress",
     "PublicLatents": "privsdk.bundle",
@@ -88,7 +89,7 @@ _LATER = {
     "fitted": "privsdk.reuse",
     "measure": "privsdk.bench",
     "measured_text": "privsdk.bench",
-    "plan_release": "privsdk.release",
+    "plan_release": "privsdk.planning",
     "read_faces": "privsdk.samples.faces",
     "read_labels": "privsdk.samples.labels",
 }

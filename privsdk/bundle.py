@@ -62,6 +62,7 @@ class Bundle:
         self._manifest = manifest
         parsed = _parsed(manifest)
         _check_files(parsed, files)
+        self.threads = threads
         self.digest: str = hashlib.sha256(manifest).hexdigest()
         self.name: str = parsed["name"]
         self.kind: str = parsed["kind"]

@@ -23,14 +23,20 @@ KEY_BYTES = 32
 Seeds = NDArray[np.uint64]
 
 
+def check_key(key: bytes) -> None:
+    """Raises UsageError for anything but 32 bytes."""
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        has = f"has {len(key)} bytes" if isinstance(key, bytes) else f"is {type(key).__name__}"
+        raise UsageError(f"the key {has}: hand over {KEY_BYTES} secret random bytes")
+
+
 def sample_seeds(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], purpose: str) -> Seeds:
     """One seed a sample: the first 64 bits of HMAC-SHA256(key, purpose, dtype, shape, bytes); uint64 [N].
 
     ``samples`` are N byte strings or an array [N, ...]; ``purpose`` keeps the seeds of two uses of one sample
     apart. Raises UsageError where the key is not 32 bytes long.
     """
-    if len(key) != KEY_BYTES:
-        raise UsageError(f"the key has {len(key)} bytes: hand over {KEY_BYTES} secret random bytes")
+    check_key(key)
     if isinstance(samples, np.ndarray):
         little_endian = samples.astype(samples.dtype.newbyteorder("<"), copy=False)
         form = f"{little_endian.dtype.str}{list(samples.shape[1:])}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from privsdk.arrays import Arrays, pack, unpack
 from privsdk.bundle import Bundle, bundles
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
-from privsdk.release import Labels, Names, Progress, Release, release
+from privsdk.progress import Progress
+from privsdk.release import Names, Release, release
 from privsdk.samples.faces import Faces
 from privsdk.samples.images import Format
+from privsdk.samples.labels import Labels
 from privsdk.store.folder import write_atomically
 from privsdk.store.key import device_key
 
@@ -183,7 +186,7 @@ class Privatizer:
         it cannot.
         """
         path = Path(path)
-        if path.exists():
+        if os.path.lexists(path):
             raise OutputExistsError(f"{path} exists already: choose another name, or take it away")
         try:
             write_atomically(path, self.to_bytes())

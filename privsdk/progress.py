@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import TextIO, TypeAlias
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""An ``on_progress``: called with the stage, the steps done, and all."""
 
 WIDTH = 30
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressText:
-    """Shows how far each stage is; an ``on_progress``, called with the stage, the steps done, and all."""
+    """Shows how far each stage is; an ``on_progress``."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr

@@ -6,6 +6,7 @@ the record holds neither a private label nor its value, nor anything from which 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -18,10 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from privsdk.errors import CancelledError, OutputExistsError, Refusal, UsageError
-from privsdk.names import folded
+from privsdk.noise import check_key
+from privsdk.planning import RECORD, plan_release
+from privsdk.preview import MOST_PAIRS, sheet
+from privsdk.progress import Progress
 from privsdk.samples import images
-from privsdk.samples.faces import SIZE, Detector, Faces, faces_in
-from privsdk.samples.images import Format, Pixels
+from privsdk.samples.faces import SIZE, Detector, Faces, check_choice, faces_in
+from privsdk.samples.images import FORMATS, Format, Pixels
+from privsdk.samples.labels import Labels, labels_of_photos
 from privsdk.store.folder import write_atomically
 from privsdk.store.key import device_key
 
@@ -29,13 +34,10 @@ if TYPE_CHECKING:
     from privsdk.privatizer import Privatizer
 
 Names: TypeAlias = Literal["random", "keep"]
-Labels: TypeAlias = Mapping[str, Mapping[str, int]]
-Progress: TypeAlias = Callable[[str, int, int], None]
 
-RECORD = "release.jsonl"
 BATCH = 16
-PREVIEW_PAIRS = 24
-FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+LONGEST_STEM = 200
+"""The most bytes of a name that is kept: file systems take 255, and a number and a suffix come behind it."""
 
 
 @dataclass(frozen=True)
@@ -60,44 +62,6 @@ class Release:
     labels: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a release will work on: the photos, in order, and the folder for the output."""
-
-    photos: tuple[Path, ...]
-    output: Path
-
-
-def plan_release(
-    paths: Sequence[str | Path],
-    output: str | Path | None = None,
-    recursive: bool = False,
-    preview: str | Path | None = None,
-) -> Plan:
-    """The photos in ``paths`` and where their release goes; nothing is read or written yet.
-
-    A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
-    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
-    ``output`` is by default ``<folder>-released`` beside the input.  Raises UsageError where there is no
-    photo or no output can be told, and OutputExistsError where something is there already.
-    """
-    if not paths:
-        raise UsageError("no photo is given: name a file or a folder")
-    folder = Path(output) if output is not None else _beside(paths)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
-    if preview is not None:
-        _check_preview(Path(preview), folder)
-    found = {os.path.abspath(photo): photo for path in paths for photo in _photos(Path(path), recursive)}
-    if not found:
-        where = ", ".join(str(path) for path in paths)
-        raise UsageError(
-            f"no photo in {where}: name a folder of JPEG, PNG or WebP files"
-            f"{'' if recursive else ', or look in its folders too (--recursive)'}"
-        )
-    return Plan(tuple(found.values()), folder)
-
-
 def release(
     privatizer: Privatizer,
     paths: Sequence[str | Path],
@@ -117,7 +81,7 @@ def release(
     photo.
 
     ``paths`` and ``output`` are as in :func:`plan_release`; results come in the order of the photos.
-    ``labels`` gives for a file's name (or the end of its path) the labels of the person on it, 0 or 1: the
+    ``labels`` gives for a file's name (or the end of its path) the labels of the one person on it, 0 or 1: the
     privatizer's utility labels are released beside the image, its private ones are only used, by a
     label-aware filter.  ``aligned`` takes photos for crops in the bundle's frame.  ``names="keep"`` keeps the
     names of the photos without their suffix.  ``key`` is 32 bytes, the device key without it.
@@ -136,21 +100,21 @@ def release(
         raise UsageError(
             f"the bundle {privatizer.bundle.name} is not for faces: its samples are no {SIZE}x{SIZE} images"
         )
-    if faces not in ("largest", "all"):
-        raise UsageError(f'faces is {faces!r}: give "largest" or "all"')
+    check_choice(faces)
     if names not in ("random", "keep"):
         raise UsageError(f'names is {names!r}: give "random" or "keep"')
     if format not in FORMATS.values():
         raise UsageError(f'the format is {format!r}: give "png", "jpeg" or "webp"')
-    wanted = (*privatizer.utility, *privatizer.private)
-    known = {name: _canonical(row, wanted) for name, row in (labels or {}).items()}
-    if privatizer.label_aware and not known:
+    wanted = privatizer.utility + (privatizer.private if privatizer.label_aware else ())
+    known = labels_of_photos(labels or {}, plan.photos, wanted)
+    if privatizer.label_aware and not labels:
         raise UsageError(
             f"this privatizer needs the private label ({', '.join(privatizer.private)}) of every photo: "
             "give labels (--labels), or fit one that needs none"
         )
     key = key if key is not None else device_key()
-    detector = Detector()
+    check_key(key)
+    detector = Detector(privatizer.bundle.threads)
     run = _Run(privatizer, plan.output, key, names, format, known)
     results: list[Release | Refusal] = []
     pending: list[_Sample | Refusal] = []
@@ -158,7 +122,8 @@ def release(
         for position, photo in enumerate(plan.photos):
             if cancel is not None and cancel():
                 raise CancelledError(
-                    f"cancelled: {len(results)} of {len(plan.photos)} are done and stay in {plan.output}"
+                    f"cancelled before photo {position + 1} of {len(plan.photos)}; what was released before stays "
+                    f"in {plan.output}"
                 )
             pending += run.samples(photo, position, faces, aligned, detector)
             if len(pending) >= BATCH:
@@ -174,24 +139,29 @@ def release(
 
 @dataclass(frozen=True)
 class _Sample:
-    """A face on its way: where it comes from, its pixels, and the private labels that a label-aware filter
-    wants.
-    """
+    """A face on its way: where it comes from, how many of that photo go this way, its pixels, and its labels."""
 
     photo: Path
     position: int
     face: int
     faces: int
     pixels: Pixels
-    private: tuple[int, ...]
+    labels: Mapping[str, int]
 
 
 class _Run:
     """One call's output folder and its record."""
 
     def __init__(
-        self, privatizer: Privatizer, folder: Path, key: bytes, names: Names, format: Format, labels: Labels
+        self,
+        privatizer: Privatizer,
+        folder: Path,
+        key: bytes,
+        names: Names,
+        format: Format,
+        labels: Sequence[Mapping[str, int]],
     ) -> None:
+        """``labels`` are those of the photos, in their order."""
         self._privatizer = privatizer
         self._folder = folder
         self._key = key
@@ -226,11 +196,11 @@ class _Run:
     ) -> list[_Sample] | list[Refusal]:
         """The faces of a photo, or the one reason why it has none to release."""
         try:
-            found = faces_in(images.read(photo), faces, aligned, detector)
-            private = self._private_labels(photo, len(found))
+            samples, shown = faces_in(images.read(photo), faces, aligned, detector)
+            labels = self._labels_of(position, shown)
         except Refusal as refusal:
             return [refusal.of(str(photo), position)]
-        return [_Sample(photo, position, face, len(found), pixels, private) for face, pixels in enumerate(found)]
+        return [_Sample(photo, position, face, len(samples), pixels, labels) for face, pixels in enumerate(samples)]
 
     def write(self, batch: Sequence[_Sample | Refusal]) -> list[Release | Refusal]:
         """Privatize and write a batch, in order."""
@@ -257,7 +227,7 @@ class _Run:
     def write_preview(self, path: Path) -> None:
         """The first faces and what was released of them, for the caller's own eyes."""
         try:
-            write_atomically(path, images.to_bytes(_sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
+            write_atomically(path, images.to_bytes(sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
         except OSError as error:
             raise UsageError(f"the preview {path} cannot be written: {error.strerror}") from error
 
@@ -265,14 +235,15 @@ class _Run:
         if not samples:
             return []
         pixels = np.stack([sample.pixels for sample in samples])
-        private = np.array([sample.private for sample in samples]) if self._privatizer.label_aware else None
+        hidden = self._privatizer.private if self._privatizer.label_aware else ()
+        private = np.array([[sample.labels[label] for label in hidden] for sample in samples]) if hidden else None
         released, refused = self._privatizer.privatize_each(pixels, private, self._key)
         return [refused.get(row, image) for row, image in enumerate(released)]
 
     def _release(self, sample: _Sample, pixels: Pixels) -> Release:
         path = self._folder / f"{self._name(sample)}.{self._format}"
         write_atomically(path, images.to_bytes(pixels, self._format))
-        if len(self._pairs) < PREVIEW_PAIRS:
+        if len(self._pairs) < MOST_PAIRS:
             self._pairs.append((sample.pixels, pixels))
         released = Release(
             source=str(sample.photo),
@@ -284,7 +255,7 @@ class _Run:
             height=pixels.shape[0],
             bundle=self._privatizer.bundle.digest,
             run=self._id,
-            labels=self._utility_labels(sample),
+            labels={label: sample.labels[label] for label in self._privatizer.utility if label in sample.labels},
         )
         self._append(
             {
@@ -309,12 +280,19 @@ class _Run:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         # One write a line: a process that is killed has written it whole or not at all.
-        os.write(self._record, (json.dumps(line) + "\n").encode())
+        length, content = os.fstat(self._record).st_size, (json.dumps(line) + "\n").encode()
+        if os.write(self._record, content) < len(content):  # a disk that fills up takes what it still has room for
+            os.ftruncate(self._record, length)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _name(self, sample: _Sample) -> str:
         if self._names == "random":
             return secrets.token_hex(16)
-        stem = sample.photo.stem if sample.faces == 1 else f"{sample.photo.stem}-{sample.face + 1}"
+        stem = sample.photo.stem
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        if sample.faces > 1:
+            stem = f"{stem}-{sample.face + 1}"
         name, count = stem, 1
         while name.casefold() in self._taken:
             count += 1
@@ -322,84 +300,14 @@ class _Run:
         self._taken.add(name.casefold())
         return name
 
-    def _utility_labels(self, sample: _Sample) -> dict[str, int]:
-        """The utility labels of the photo; of a photo of several people nobody can say whose they are."""
-        row = _labels_of(sample.photo, self._labels) if sample.faces == 1 else {}
-        return {label: row[label] for label in self._privatizer.utility if label in row}
+    def _labels_of(self, position: int, shown: int) -> Mapping[str, int]:
+        """The labels of the one person on a photo; of several nobody can say whose they are.
 
-    def _private_labels(self, photo: Path, faces: int) -> tuple[int, ...]:
-        """What a label-aware filter is told of the photo; never a guess, as a wrong label gives the sample
-        away.
+        A label-aware filter is never told a guess: a wrong label gives the sample away.
         """
-        if not self._privatizer.label_aware:
-            return ()
-        if faces > 1:
+        if shown > 1 and self._privatizer.label_aware:
             raise Refusal("label-missing", "It shows several faces: nobody can say whose its label is.")
-        row = _labels_of(photo, self._labels)
-        if any(label not in row for label in self._privatizer.private):
+        labels = self._labels[position] if shown == 1 else {}
+        if self._privatizer.label_aware and not labels.keys() >= {*self._privatizer.private}:
             raise Refusal("label-missing", "The filter needs a private label of it. Add the photo to the labels.")
-        return tuple(row[label] for label in self._privatizer.private)
-
-
-def _beside(paths: Sequence[str | Path]) -> Path:
-    path = Path(os.path.abspath(paths[0]))
-    if len(paths) > 1 or not path.name:
-        raise UsageError("several inputs have no output folder of their own: name one (--output)")
-    return path.parent / f"{path.name if path.is_dir() else path.stem}-released"
-
-
-def _photos(path: Path, recursive: bool) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    try:
-        entries = sorted(path.iterdir())
-    except OSError as error:
-        raise UsageError(f"the folder {path} cannot be read: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if recursive and not entry.is_symlink() and not (entry / RECORD).exists():
-                yield from _photos(entry, recursive)
-        elif images.is_photo(entry):
-            yield entry
-
-
-def _check_preview(preview: Path, output: Path) -> None:
-    if preview.suffix.lower() not in FORMATS:
-        raise UsageError(f"the preview {preview} must end in {', '.join(FORMATS)}")
-    if preview.exists():
-        raise OutputExistsError(f"{preview} exists already: choose another name for the preview")
-    if Path(os.path.abspath(output)) in Path(os.path.abspath(preview)).parents:
-        raise UsageError(f"the preview shows the originals: keep it out of {output}, which is for sharing")
-
-
-def _canonical(row: Mapping[str, int], wanted: Sequence[str]) -> dict[str, int]:
-    by_folded = {folded(label): label for label in wanted}
-    return {by_folded[folded(column)]: value for column, value in row.items() if folded(column) in by_folded}
-
-
-def _labels_of(photo: Path, labels: Labels) -> Mapping[str, int]:
-    """The labels under the longest end of the photo's path that there is: ``b/1.jpg`` before ``1.jpg``."""
-    parts = photo.parts
-    for start in range(len(parts)):
-        row = labels.get("/".join(parts[start:]))
-        if row is not None:
-            return row
-    return {}
-
-
-def _sheet(pairs: Sequence[tuple[Pixels, Pixels]]) -> Pixels:
-    """Originals and releases in pairs, three pairs a row, at twice their size, under a warning."""
-    large = [[pixels.repeat(2, axis=0).repeat(2, axis=1) for pixels in pair] for pair in pairs]
-    rows = [sum(large[start : start + 3], []) for start in range(0, len(large), 3)]
-    body = images.sheet(rows, ("before", "released") * min(len(pairs), 3))
-    margin = 8
-    blank = np.full((1, max(body.shape[1], 240) - margin, 3), 255, np.uint8)
-    banner = images.sheet([[blank]], ["for your eyes only: do not share"])
-    width = max(banner.shape[1], body.shape[1])
-    padded = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in (banner, body)
-    ]
-    return np.concatenate(padded)
+        return labels

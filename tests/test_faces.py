@@ -60,9 +60,9 @@ def test_every_example_photo_gives_its_faces(paths: list[Path], detector: faces.
 
 def test_largest_is_the_first_of_all(paths: list[Path], detector: faces.Detector) -> None:
     pair = images.read(paths[-1])
-    all_of_them = faces.faces_in(pair, "all", False, detector)
-    (largest,) = faces.faces_in(pair, "largest", False, detector)
-    assert len(all_of_them) == 2
+    all_of_them, shown = faces.faces_in(pair, "all", False, detector)
+    (largest,), shown_beside_it = faces.faces_in(pair, "largest", False, detector)
+    assert len(all_of_them) == shown == shown_beside_it == 2
     assert (largest == all_of_them[0]).all()
     found = detector.find(pair)
     assert [face.area for face in found] == sorted((face.area for face in found), reverse=True)
@@ -82,7 +82,7 @@ def test_a_turned_photo_comes_out_upright(paths: list[Path], detector: faces.Det
             if image.getexif().get(0x0112) != 1:
                 turned.append(path)
     assert len(turned) == 1
-    (sample,) = faces.faces_in(images.read(turned[0]), "largest", False, detector)
+    ((sample,), _) = faces.faces_in(images.read(turned[0]), "largest", False, detector)
     assert off_template(sample, detector) < 4
 
 
@@ -96,14 +96,14 @@ def test_a_head_that_leans_comes_out_upright(paths: list[Path], detector: faces.
     for degrees in (-25, 25):
         leaning = np.asarray(Image.fromarray(photo).rotate(degrees, Image.Resampling.BICUBIC))
         assert lean(leaning) == pytest.approx(lean(photo) - degrees, abs=8)
-        (sample,) = faces.faces_in(leaning, "largest", False, detector)
+        ((sample,), _) = faces.faces_in(leaning, "largest", False, detector)
         assert off_template(sample, detector) < 4
 
 
 def test_the_size_of_the_photo_matters_little(paths: list[Path], detector: faces.Detector) -> None:
     photo = images.read(paths[1])
     samples = [
-        faces.faces_in(images.resize(photo, side, side), "largest", False, detector)[0].astype(float)
+        faces.faces_in(images.resize(photo, side, side), "largest", False, detector)[0][0].astype(float)
         for side in (256, 512, 2048)
     ]
     assert np.abs(samples[0] - samples[1]).mean() < 6
@@ -137,7 +137,8 @@ def test_a_small_face_is_refused_and_left_out_beside_a_large_one(paths: list[Pat
 
     both = photo.copy()
     both[:side, :side] = small
-    assert len(faces.faces_in(both, "all", False, detector)) == 1
+    samples, shown = faces.faces_in(both, "all", False, detector)
+    assert (len(samples), shown) == (1, 2)
 
 
 def test_what_fails_is_named_and_the_others_go_on(paths: list[Path], tmp_path: Path) -> None:
@@ -153,10 +154,12 @@ def test_what_fails_is_named_and_the_others_go_on(paths: list[Path], tmp_path: P
 def test_aligned_images_are_taken_as_they_are(detector: faces.Detector) -> None:
     rng = np.random.default_rng(0)
     square = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert (faces.faces_in(square, "largest", True, detector)[0] == square).all()
+    ((sample,), shown) = faces.faces_in(square, "largest", True, detector)
+    assert (sample == square).all()
+    assert shown == 1
     for shape in ((100, 100), (218, 178), (109, 89), (436, 356)):
         image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-        assert faces.faces_in(image, "all", True, detector)[0].shape == (64, 64, 3)
+        assert faces.faces_in(image, "all", True, detector)[0][0].shape == (64, 64, 3)
     for shape in ((63, 63), (64, 65), (300, 200), (54, 44)):
         with pytest.raises(Refusal) as caught:
             faces.faces_in(np.zeros((*shape, 3), np.uint8), "largest", True, detector)

@@ -32,6 +32,7 @@ from privsdk import (
     read_labels,
 )
 from privsdk import release as releasing
+from privsdk.samples import faces
 from privsdk.store import folder as folders
 
 MARK = "who-took-this-photo"
@@ -150,6 +151,15 @@ def test_refusals_stand_in_order_and_without_a_name(privatizer: Privatizer, inpu
     assert "secret" not in text
 
 
+def test_a_name_that_is_too_long_for_its_new_suffix_is_kept_in_part(privatizer: Privatizer, inputs: Path) -> None:
+    for stem in ("ä" * 125, "ä" * 124 + "b"):  # 254 and 253 bytes with .jpg; the first 200 are the same
+        save_photo(inputs / f"{stem}.jpg", 9)
+    output = inputs.parent / "out"
+    results = privatizer.release([inputs], output, aligned=True, names="keep", format="jpeg")
+    assert all(isinstance(result, Release) for result in results)
+    assert {"ä" * 100 + ".jpeg", "ä" * 100 + "-2.jpeg"} < {path.name for path in output.iterdir()}
+
+
 def test_names_can_be_kept(privatizer: Privatizer, inputs: Path) -> None:
     other = inputs / "more"
     other.mkdir()
@@ -179,6 +189,83 @@ def test_utility_labels_that_were_given_go_along_and_private_ones_never(tiny: Bu
     text = (output / "release.jsonl").read_text()
     assert "ale" not in text.replace("false", "")
     assert "Young" not in text
+
+
+@pytest.fixture
+def a_pair(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A detector that finds two faces in every photo, the second with that distance between its eyes."""
+
+    def find(eye_distance: float) -> None:
+        landmarks = np.array([[20, 30], [44, 30], [32, 40], [24, 50], [40, 50]], np.float32)
+        small = landmarks * (eye_distance / 24)
+        found = [
+            faces.Face(0.9, np.array([0, 0, side, side], np.float32), at) for side, at in ((64, landmarks), (9, small))
+        ]
+        monkeypatch.setattr(faces.Detector, "find", lambda self, image: found)
+
+    return find
+
+
+@pytest.mark.parametrize(("chosen", "eye_distance"), [("largest", 24), ("all", 24), ("all", 5)])
+def test_of_several_people_nobody_can_say_whose_a_label_is(
+    tiny: Bundle, privatizer: Privatizer, inputs: Path, a_pair: Any, chosen: Any, eye_distance: float
+) -> None:
+    """Not even where all but one of them are left out."""
+    a_pair(eye_distance)
+    labels = {f"person-{number}.jpg": {"Male": 1, "Smiling": 1} for number in range(5)}
+    results = privatizer.release([inputs], inputs.parent / "out", labels=labels, faces=chosen, names="keep")
+    assert [dict(result.labels) for result in results if isinstance(result, Release)] == [{}] * len(results)
+    both = chosen == "all" and eye_distance > faces.LEAST_EYE_DISTANCE
+    assert (inputs.parent / "out" / ("person-0-2.png" if both else "person-0.png")).is_file()
+    aware = label_aware_privatizer(tiny).release([inputs], inputs.parent / "aware", labels=labels, faces=chosen)
+    assert [result.reason for result in aware if isinstance(result, Refusal)] == ["label-missing"] * 5
+
+
+def test_one_line_of_labels_is_never_that_of_two_photos(privatizer: Privatizer, inputs: Path) -> None:
+    other = inputs / "other"
+    other.mkdir()
+    save_photo(other / "person-1.jpg", 8)
+    labels = {"person-1.jpg": {"Smiling": 1}, "other/person-1.jpg": {"Smiling": 0}}
+    with pytest.raises(UsageError, match=r"the labels of person-1.jpg may be those of .*: write the folder"):
+        privatizer.release(
+            [inputs, other], inputs.parent / "out", labels={"person-1.jpg": {"Smiling": 1}}, aligned=True
+        )
+    assert not (inputs.parent / "out").exists()
+    results = privatizer.release([inputs, other], inputs.parent / "out", labels=labels, aligned=True)
+    given = {result.source: dict(result.labels) for result in results if isinstance(result, Release) and result.labels}
+    assert given == {str(inputs / "person-1.jpg"): {"Smiling": 1}, str(other / "person-1.jpg"): {"Smiling": 0}}
+    whole = {(inputs / "person-1.jpg").as_posix(): {"Smiling": 0}}
+    (only,) = privatizer.release([inputs / "person-1.jpg"], inputs.parent / "again", labels=whole, aligned=True)
+    assert isinstance(only, Release)
+    assert only.labels == {"Smiling": 0}
+
+
+def test_labels_are_numbers_of_any_kind_that_are_0_or_1(privatizer: Privatizer, inputs: Path) -> None:
+    output = inputs.parent / "out"
+    labels: Any = {"person-0.jpg": {"smiling": np.int64(1), "age": "41"}}
+    privatizer.release([inputs], output, labels=labels, aligned=True)
+    assert lines_of(output)[0]["labels"] == {"Smiling": 1}
+    for value in (2, -1, 0.5, "1", None, float("nan")):
+        with pytest.raises(UsageError, match=r"smiling of person-0.jpg is .*: a label is 0 or 1"):
+            privatizer.release([inputs], labels={"person-0.jpg": {"smiling": value}}, aligned=True)  # type: ignore[dict-item]
+    assert not (inputs.parent / "photos-released").exists()
+
+
+@pytest.mark.parametrize("key", [b"x", "x" * 32, 32])
+def test_what_is_no_key_is_refused_before_anything_is_made(privatizer: Privatizer, inputs: Path, key: Any) -> None:
+    with pytest.raises(UsageError, match="hand over 32 secret random bytes"):
+        privatizer.release([inputs], aligned=True, key=key)
+    assert not (inputs.parent / "photos-released").exists()
+
+
+def test_the_detector_has_the_threads_of_the_bundle(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    monkeypatch.setattr(releasing, "Detector", lambda threads=1: asked.append(threads))
+    bundle = Bundle.open(make_bundle(tmp_path / "tiny"), threads=3)
+    flow_privatizer(bundle).release([inputs], aligned=True)
+    assert asked == [3]
 
 
 def test_a_label_aware_privatizer_without_labels_does_nothing(tiny: Bundle, inputs: Path) -> None:
@@ -266,11 +353,34 @@ def test_the_preview_is_for_the_callers_own_eyes(privatizer: Privatizer, inputs:
     assert not (inputs.parent / "new").exists()
 
 
+def test_a_preview_that_cannot_be_is_noticed_before_anything_is_done(privatizer: Privatizer, inputs: Path) -> None:
+    output, link = inputs.parent / "out", inputs.parent / "link"
+    link.symlink_to(output, target_is_directory=True)
+    for preview, said in (
+        (inputs.parent / "nowhere" / "preview.png", "cannot be written"),
+        (inputs / "notes.txt" / "preview.png", "cannot be written"),
+        (link / "preview.png", "keep it out of"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            privatizer.release([inputs], output, aligned=True, preview=preview)
+        assert not output.exists()
+
+
+def test_a_photo_whose_path_cannot_be_looked_at_is_a_refusal_of_it_alone(privatizer: Privatizer, inputs: Path) -> None:
+    output = inputs.parent / "out"
+    results = privatizer.release([inputs / ("x" * 300), inputs, "person\0.jpg"], output, aligned=True)
+    assert [getattr(result, "reason", "") for result in results] == ["not-found", *[""] * 5, "not-found"]
+    with pytest.raises(UsageError, match="cannot be written: File name too long"):
+        privatizer.release([inputs], inputs.parent / ("x" * 300), aligned=True)
+    with pytest.raises(UsageError, match="cannot be written: File name too long"):
+        privatizer.save(inputs / ("x" * 300))
+
+
 def test_progress_and_cancel(privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(releasing, "BATCH", 2)
     seen: list[tuple[str, int, int]] = []
     output = inputs.parent / "out"
-    with pytest.raises(CancelledError, match="cancelled"):
+    with pytest.raises(CancelledError, match="cancelled before photo 4 of 5"):
         privatizer.release(
             [inputs],
             output,
@@ -300,6 +410,22 @@ def test_a_full_disk_is_a_usage_error_and_leaves_no_half_file(
         privatizer.release([inputs], output, aligned=True)
     assert not list(output.glob(".*"))
     assert {line["file"] for line in lines_of(output)} <= {path.name for path in output.glob("*.png")}
+
+
+def test_a_line_that_the_disk_takes_half_of_is_taken_back(
+    privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.write, []
+
+    def half(descriptor: int, content: bytes) -> int:
+        calls.append(descriptor)
+        return real(descriptor, content if len(calls) < 3 else content[:20])
+
+    monkeypatch.setattr(releasing.os, "write", half)
+    output = inputs.parent / "out"
+    with pytest.raises(UsageError, match="No space left on device"):
+        privatizer.release([inputs], output, aligned=True)
+    assert [line["status"] for line in lines_of(output)] == ["released"] * 2
 
 
 KILLED = """

@@ -10,7 +10,7 @@ The detector is YuNet (W. Wu, H. Peng, S. Yu, "YuNet: a tiny millisecond-level f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from privsdk import runtime
 from privsdk.errors import Refusal, UsageError
+from privsdk.progress import Progress
 from privsdk.samples import images
 from privsdk.samples.images import Pixels
 
@@ -170,8 +171,15 @@ def crop(frame: Pixels) -> Pixels:
     return images.crop_resize(frame, (left, top, left + side, top + side), SIZE)
 
 
-def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> list[Pixels]:
-    """The faces of a photo, uint8 [H, W, 3], as samples, each uint8 [64, 64, 3], the largest first.
+def check_choice(faces: str) -> None:
+    """Raises UsageError where it is none of :data:`Faces`."""
+    if faces not in ("largest", "all"):
+        raise UsageError(f'faces is {faces!r}: give "largest" or "all"')
+
+
+def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> tuple[list[Pixels], int]:
+    """The faces of a photo, uint8 [H, W, 3], as samples, each uint8 [64, 64, 3], the largest first; and how many
+    faces it shows, the ones that are left out among them.
 
     ``faces`` takes the largest alone or all of them; among several those that are too small are left out.
     With ``aligned`` nothing is searched for: a square is a face sample already and only brought to 64 x 64,
@@ -180,9 +188,9 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
     Raises :class:`~privsdk.errors.Refusal` (``no-face``, ``face-too-small`` or ``wrong-size``) and
     :class:`~privsdk.errors.UsageError` for another value of ``faces``.
     """
-    _check_choice(faces)
+    check_choice(faces)
     if aligned:
-        return [_aligned(image)]
+        return [_aligned(image)], 1
 
     found = detector.find(image)
     if not found:
@@ -195,14 +203,14 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
             "needed. Give the photo at its full size, or one taken from nearer.",
         )
     chosen = large_enough if faces == "all" else large_enough[:1]
-    return [align(image, face.landmarks) for face in chosen]
+    return [align(image, face.landmarks) for face in chosen], len(found)
 
 
 def read_faces(
     sources: Sequence[Path | str | bytes],
     faces: Faces = "largest",
     aligned: bool = False,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[Pixels, list[Refusal]]:
     """The faces in photos, given as paths or as the bytes of image files.
 
@@ -210,14 +218,14 @@ def read_faces(
     :class:`~privsdk.errors.Refusal` for each source that none could be had from.  ``on_progress`` is called
     with ``("read", sources done, sources in all)``.  For ``faces`` and ``aligned`` see :func:`faces_in`.
     """
-    _check_choice(faces)
+    check_choice(faces)
     detector = Detector()
     samples: list[Pixels] = []
     refusals: list[Refusal] = []
     for position, source in enumerate(sources):
         try:
             pixels = images.read(Path(source) if isinstance(source, str) else source)
-            samples += faces_in(pixels, faces, aligned, detector)
+            samples += faces_in(pixels, faces, aligned, detector)[0]
         except Refusal as refusal:
             name = f"bytes[{position}]" if isinstance(source, bytes) else str(source)
             refusals.append(refusal.of(name, position))
@@ -238,11 +246,6 @@ def _aligned(image: Pixels) -> Pixels:
         f"aligned CelebA image ({FRAME[0]} x {FRAME[1]}, or half that). "
         "Give the photo without --aligned to have the face found in it.",
     )
-
-
-def _check_choice(faces: str) -> None:
-    if faces not in ("largest", "all"):
-        raise UsageError(f'faces is {faces!r}: give "largest" or "all".')
 
 
 def _decode(

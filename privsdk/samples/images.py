@@ -31,6 +31,9 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 Format: TypeAlias = Literal["png", "jpeg", "webp"]
 
+FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+"""What :func:`to_bytes` writes, by the suffix of a file's name."""
+
 PHOTO_SUFFIXES = frozenset(
     {
         ".jpg",

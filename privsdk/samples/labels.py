@@ -1,14 +1,19 @@
-"""Labels that a person gives: a CSV file with a column of file names and one column for each label."""
+"""Labels that a person gives: read from a CSV file, and told apart for the photos that they are of."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path, PurePath
+from typing import TypeAlias
 
 from privsdk.errors import UsageError
 from privsdk.names import folded
+
+Labels: TypeAlias = Mapping[str, Mapping[str, int]]
+"""For a file's name, or the end of its path, the labels of the person on it, 0 or 1."""
 
 VALUES = {"1": 1, "yes": 1, "true": 1, "+1": 1, "0": 0, "-1": 0, "no": 0, "false": 0}
 LARGEST = 100_000_000
@@ -55,6 +60,39 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
     return labels
 
 
+def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[str]) -> list[dict[str, int]]:
+    """For each photo those of the ``wanted`` labels that are given for it, by these names.
+
+    They stand under the longest end of the photo's path that there is: ``b/1.jpg`` before ``1.jpg``.  Raises
+    UsageError for a label that is neither 0 nor 1, and where one name is that of several photos: nobody could
+    say whose labels they are.
+    """
+    by_folded = {folded(label): label for label in wanted}
+    known = {
+        name: {
+            by_folded[folded(column)]: _zero_or_one(value, column, name)
+            for column, value in row.items()
+            if folded(column) in by_folded
+        }
+        for name, row in labels.items()
+    }
+    photo_of: dict[str, Path] = {}
+    found: list[dict[str, int]] = []
+    for photo in photos:
+        ends = (PurePath(*photo.parts[start:]).as_posix() for start in range(len(photo.parts)))
+        name = next((end for end in ends if end in known), None)
+        if name is None:
+            found.append({})
+            continue
+        if name in photo_of:
+            raise UsageError(
+                f"the labels of {name} may be those of {photo_of[name]} or of {photo}: write the folder before the name"
+            )
+        photo_of[name] = photo
+        found.append(known[name])
+    return found
+
+
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
@@ -92,3 +130,9 @@ def _value(field: str, column: str, where: str) -> int:
             f"{where}: {column} is {field.strip()!r}: a label is 0 or 1, -1 or 1, yes or no, true or false"
         )
     return value
+
+
+def _zero_or_one(value: object, column: str, name: str) -> int:
+    if not isinstance(value, Integral) or value not in (0, 1):
+        raise UsageError(f"{column} of {name} is {value!r}: a label is 0 or 1")
+    return int(value)

@@ -1,0 +1,98 @@
+"""What a release will work on, told before anything is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from privsdk.errors import OutputExistsError, UsageError
+from privsdk.samples import images
+
+RECORD = "release.jsonl"
+"""The record of a release, which also tells its folder from one of photos."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a release will work on: the photos, in order, and the folder for the output."""
+
+    photos: tuple[Path, ...]
+    output: Path
+
+
+def plan_release(
+    paths: Sequence[str | Path],
+    output: str | Path | None = None,
+    recursive: bool = False,
+    preview: str | Path | None = None,
+) -> Plan:
+    """The photos in ``paths`` and where their release goes; nothing is read or written yet.
+
+    A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
+    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
+    ``output`` is by default ``<folder>-released`` beside the input.  Raises UsageError where there is no
+    photo or no output can be told, and OutputExistsError where something is there already.
+    """
+    if not paths:
+        raise UsageError("no photo is given: name a file or a folder")
+    folder = Path(output) if output is not None else _beside(paths)
+    if _is_taken(folder):
+        raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
+    if preview is not None:
+        _check_preview(Path(preview), folder)
+    found = {os.path.abspath(photo): photo for path in paths for photo in _photos(Path(path), recursive)}
+    if not found:
+        where = ", ".join(str(path) for path in paths)
+        raise UsageError(
+            f"no photo in {where}: name a folder of JPEG, PNG or WebP files"
+            f"{'' if recursive else ', or look in its folders too (--recursive)'}"
+        )
+    return Plan(tuple(found.values()), folder)
+
+
+def _beside(paths: Sequence[str | Path]) -> Path:
+    path = Path(os.path.abspath(paths[0]))
+    if len(paths) > 1 or not path.name:
+        raise UsageError("several inputs have no output folder of their own: name one (--output)")
+    return path.parent / f"{path.name if os.path.isdir(path) else path.stem}-released"
+
+
+def _is_taken(folder: Path) -> bool:
+    """Whether anything but an empty folder is there."""
+    try:
+        return os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder))
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be used: {error.strerror}") from error
+
+
+def _photos(path: Path, recursive: bool) -> Iterator[Path]:
+    # os.path's functions say no where pathlib's raise: a name that is too long, or a folder that is closed to us, is
+    # then a photo that cannot be read, and a refusal of it alone.
+    if not os.path.isdir(path):
+        yield path
+        return
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        raise UsageError(f"the folder {path} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if os.path.isdir(entry):
+            if recursive and not os.path.islink(entry) and not os.path.lexists(entry / RECORD):
+                yield from _photos(entry, recursive)
+        elif images.is_photo(entry):
+            yield entry
+
+
+def _check_preview(preview: Path, output: Path) -> None:
+    if preview.suffix.lower() not in images.FORMATS:
+        raise UsageError(f"the preview {preview} must end in {', '.join(images.FORMATS)}")
+    if os.path.lexists(preview):
+        raise OutputExistsError(f"{preview} exists already: choose another name for the preview")
+    if Path(os.path.realpath(output)) in Path(os.path.realpath(preview)).parents:
+        raise UsageError(f"the preview shows the originals: keep it out of {output}, which is for sharing")
+    if not (os.path.isdir(preview.parent) and os.access(preview.parent, os.W_OK)):
+        raise UsageError(f"the preview {preview} cannot be written: choose a folder that is there and can be written")
