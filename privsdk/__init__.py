@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from privsdk.privatizer import Privatizer
     from privsdk.progress import ProgressText
     from privsdk.release import Release
-    from privsdk.reuse import FitSettings, fitted
+    from privsdk.reuse import FitSettings, check_wish, fitted
     from privsdk.samples.faces import read_faces
     from privsdk.samples.labels import read_labels
 
@@ -65,6 +65,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "bundles",
+    "check_wish",
     "fit",
     "fitted",
     "measure",
@@ -85,6 +86,7 @@ _LATER = {
     "PublicLatents": "privsdk.bundle",
     "Release": "privsdk.release",
     "bundles": "privsdk.bundle",
+    "check_wish": "privsdk.reuse",
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
     "measure": "privsdk.bench",

@@ -8,9 +8,10 @@ reached, 130 interrupted.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -108,17 +109,19 @@ def privatize(
         if label_aware and labels is None:
             raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
         opened = privsdk.Bundle.open(bundle, threads=threads)
-        if dry_run:
-            _print_plan(plan, opened, as_json)
-            return
+        chosen = None
         if privatizer is not None:
             chosen = privsdk.Privatizer.load(privatizer, opened)
             if max_leakage is not None:
                 chosen.require(max_leakage)
-            table = _table(labels, (*chosen.private, *chosen.utility))
+            hidden, kept = chosen.private, chosen.utility
         else:
-            hidden, kept = _split(private), _split(utility)
-            table = _table(labels, (*hidden, *kept))
+            hidden, kept = privsdk.check_wish(opened, _split(private), _split(utility), settings)
+        table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept))
+        if dry_run:
+            _print_plan(plan, opened, as_json)
+            return
+        if chosen is None:
             chosen = privsdk.fitted(opened, hidden, kept, settings, on_progress=on_progress)
         results = chosen.release(
             plan.photos,
@@ -170,7 +173,7 @@ def fit(
     For `privsdk privatize --privatizer FILE`, which then needs no torch.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:
-        if file.exists():
+        if os.path.lexists(file):
             raise privsdk.OutputExistsError(f"{file} exists already: choose another name, or take it away")
         settings = privsdk.FitSettings(
             method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
@@ -265,7 +268,7 @@ def _errors_in_words() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def _progress(quiet: bool) -> Iterator[privsdk.ProgressText | None]:
     if quiet:
         yield None
         return
@@ -279,10 +282,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 def _split(names: Sequence[str]) -> list[str]:
     """Names given several times, or several with commas."""
     return [name.strip() for given in names for name in given.split(",") if name.strip()]
-
-
-def _table(labels: Path | None, columns: Sequence[str]) -> dict[str, dict[str, int]] | None:
-    return None if labels is None else privsdk.read_labels(labels, columns)
 
 
 def _say(text: str, stream: Any = None) -> None:
@@ -344,7 +343,7 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
     check: Mapping[str, Any] = privatizer.record["check"]
     lines = [
         f"What a freshly trained attacker still infers (method {privatizer.method}; measured on "
-        f"{check.get('measured_on', 'public latents')}, the first figure with the gap to real samples added):"
+        f"{check['measured_on']}, the first figure with the gap to real samples added):"
     ]
     for label, found in check["private"].items():
         of_a_hundred = 100 * min(found["leakage"] + found["gap"], 1)
@@ -353,7 +352,7 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
             f"{of_a_hundred:.0f} times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; "
             f"always naming the commoner kind: {100 * found['base_rate']:.0f}%."
         )
-    for label, found in check.get("utility", {}).items():
+    for label, found in check["utility"].items():
         lines.append(
             f"  {label}, kept: it names {100 * found['accuracy']:.1f}% rightly "
             f"({100 * found['accuracy_unfiltered']:.1f}% unfiltered)."

@@ -3,7 +3,7 @@
 ::
 
     PrivsdkError
-    ├── UsageError            the call itself is wrong: nothing was done        (exit code 2)
+    ├── UsageError            the call cannot be carried out as it was made    (exit code 2)
     │   ├── UnknownLabelError   no such attribute; the nearest names are offered
     │   ├── UnworkablePairError private and utility cannot be told apart, or have one class
     │   ├── OutputExistsError   the output is there already; it is never overwritten
@@ -29,7 +29,11 @@ class PrivsdkError(Exception):
 
 
 class UsageError(PrivsdkError):
-    """The call cannot be carried out as it was made; nothing was read or written."""
+    """The call cannot be carried out as it was made, or its output cannot be written.
+
+    What is wrong with the call itself is found before anything is written.  Of a disk that fills up on the way only
+    the writing can tell: what was released before stays then, and the message says so.
+    """
 
 
 class UnknownLabelError(UsageError):

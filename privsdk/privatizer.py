@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from privsdk import filters, noise
 from privsdk.arrays import Arrays, pack, unpack
-from privsdk.bundle import Bundle, bundles
+from privsdk.bundle import Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
 from privsdk.progress import Progress
@@ -28,6 +28,9 @@ from privsdk.store.key import device_key
 
 SCHEMA = 1
 BATCH = 16
+FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
+"""What the check must say of each label; shares, and differences of shares."""
+
 CLOSEST = 2.0
 """Mean absolute difference to the original, in grey levels, from which on a sample counts as another image.
 
@@ -44,8 +47,8 @@ class Privatizer:
 
     def __init__(self, bundle: Bundle, filter: filters.Filter, record: Mapping[str, Any]) -> None:
         """``record`` is JSON and has at least ``private`` and ``utility`` (lists of the bundle's attributes),
-        ``method`` and ``check``, what fresh attackers found when the filter was fitted.  Raises
-        PrivatizerError otherwise.
+        ``method`` and ``check``, what fresh attackers found of each of those labels when the filter was fitted,
+        and on what.  Raises PrivatizerError otherwise.
         """
         self.bundle = bundle
         self.filter = filter
@@ -56,6 +59,9 @@ class Privatizer:
         for name, holds in _EXPECTED.items():
             if not holds(self._record.get(name)):
                 raise PrivatizerError(f"the privatizer's record has no valid {name!r}: fit it again")
+        for side, figures in FIGURES.items():
+            if not _are_findings(self._record["check"].get(side), self._record[side], figures):
+                raise PrivatizerError(f"the privatizer's record does not say what its {side} labels tell: fit it again")
         unknown = sorted({*self.private, *self.utility} - {*bundle.attributes})
         if unknown:
             raise PrivatizerError(f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again")
@@ -87,11 +93,13 @@ class Privatizer:
 
     def require(self, max_leakage: float) -> None:
         """Raises NotReachedError where a private label leaks more: the AUROC found at the fit plus the
-        bundle's gap.
+        bundle's gap; UsageError for what is no leakage.
         """
+        if not 0.5 <= max_leakage <= 1:
+            raise UsageError(f"max_leakage is {max_leakage}: leakage lies between 0.5 (chance) and 1")
         for label, found in self._record["check"]["private"].items():
             leakage = found["leakage"] + found["gap"]
-            if leakage > max_leakage:
+            if not leakage <= max_leakage:
                 raise NotReachedError(
                     f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
                     f"for real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with "
@@ -326,11 +334,18 @@ def _are_labels(value: object) -> bool:
 
 
 def _is_check(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("private"), dict):
-        return False
-    return all(
-        isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in ("leakage", "gap"))
-        for found in value["private"].values()
+    return isinstance(value, dict) and isinstance(value.get("measured_on"), str)
+
+
+def _are_findings(value: object, labels: Sequence[str], figures: Sequence[str]) -> bool:
+    """Whether each of the labels, and whatever else was looked for, has these figures."""
+    return (
+        isinstance(value, dict)
+        and value.keys() >= {*labels}
+        and all(
+            isinstance(found, dict) and all(is_number(found.get(figure), -1, 1) for figure in figures)
+            for found in value.values()
+        )
     )
 
 

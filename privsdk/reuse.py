@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +12,10 @@ from privsdk import __version__
 from privsdk.bundle import Bundle
 from privsdk.errors import PrivatizerError
 from privsdk.fitting import fit
-from privsdk.names import match_all
+from privsdk.fitting.default import Asked
+from privsdk.fitting.wish import resolve
 from privsdk.privatizer import Privatizer
+from privsdk.progress import Progress
 from privsdk.store.cache import Cache
 
 
@@ -33,34 +35,59 @@ class FitSettings:
     seed: int = 0
 
 
+def check_wish(
+    bundle: Bundle,
+    private: str | Sequence[str],
+    utility: str | Sequence[str],
+    settings: FitSettings = FitSettings(),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels to hide and those to keep, by the bundle's own names.
+
+    Raises what :func:`fitted` refuses before any work: UnknownLabelError, UnworkablePairError and UsageError.
+    """
+    Asked(settings.fairness, settings.a, settings.rho, settings.budget, settings.max_leakage, settings.seed)
+    wish = resolve(private, utility, bundle.attributes)
+    return wish.private, wish.utility
+
+
 def fitted(
     bundle: Bundle,
     private: str | Sequence[str],
     utility: str | Sequence[str],
     settings: FitSettings = FitSettings(),
     folder: Path | None = None,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Privatizer:
     """The privatizer that :func:`privsdk.fit` gives, from the cache where it was fitted before.
 
-    ``folder`` is the data folder with the cache and the device key, the user's own without it.  Raises what
-    :func:`privsdk.fit` raises, and StoreError where the cache cannot be used.
+    A filter that leaks more than ``max_leakage`` stays in the cache, for whoever accepts more.  ``folder`` is the
+    data folder with the cache and the device key, the user's own without it.  Raises what :func:`privsdk.fit`
+    raises, and StoreError where the cache cannot be used.
     """
+    hidden, kept = check_wish(bundle, private, utility, settings)
+    how = asdict(settings)
+    max_leakage = how.pop("max_leakage")  # asked of the filter and no part of it: the fit does not depend on it
     cache = Cache(folder)
     wish = {
-        "private": match_all(private, bundle.attributes),
-        "utility": match_all(utility, bundle.attributes),
-        "settings": asdict(settings),
+        "private": hidden,
+        "utility": kept,
+        "settings": how,
         "version": __version__,
         # Without torch another filter is fitted: it must not stay once torch is there.
         "torch": find_spec("torch") is not None,
     }
-    kept = cache.get(bundle.digest, wish)
-    if kept is not None:
-        try:
-            return Privatizer.from_bytes(kept, bundle)
-        except PrivatizerError:
-            pass  # Damaged in the cache: fitted again, and put in its place.
-    privatizer = fit(bundle, private, utility, on_progress=on_progress, **asdict(settings))
-    cache.put(bundle.digest, wish, privatizer.to_bytes())
+    privatizer = _loaded(cache.get(bundle.digest, wish), bundle)
+    if privatizer is None:
+        privatizer = fit(bundle, hidden, kept, on_progress=on_progress, **how)
+        cache.put(bundle.digest, wish, privatizer.to_bytes())
+    if max_leakage is not None:
+        privatizer.require(max_leakage)
     return privatizer
+
+
+def _loaded(content: bytes | None, bundle: Bundle) -> Privatizer | None:
+    """The privatizer that the cache gave; None where it gave none, or a damaged one, which is fitted again."""
+    try:
+        return None if content is None else Privatizer.from_bytes(content, bundle)
+    except PrivatizerError:
+        return None

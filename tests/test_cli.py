@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from make_bundle import flow_privatizer, label_aware_privatizer, make_bundle
 from test_release import contents, lines_of, save_photo
+from typer.testing import CliRunner
 
 from privsdk import Bundle, FitSettings, Privatizer
+from privsdk.cli import app
 from privsdk.progress import ProgressText
 from privsdk.store.cache import Cache
 
@@ -100,6 +102,25 @@ def test_a_dry_run_does_nothing(work: Path) -> None:
     assert contents(work) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((*SAVED, "--labels", "none.csv"), 2, "none.csv cannot be read"),
+        ((*SAVED, "--max-leakage", "0.55"), 4, "Male leaks 0.620"),
+        (("--bundle", "./tiny", "--privatizer", "photos/0.jpg"), 3, "no privatizer"),
+        (("--bundle", "./tiny", "--private", "nonsense", "--utility", "smiling"), 2, "no label 'nonsense'"),
+        (("--bundle", "./tiny", "--private", "male", "--utility", "smiling", "--rho", "2"), 2, "rho is 2"),
+    ],
+)
+def test_a_dry_run_finds_what_the_run_would_fail_of(
+    work: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    monkeypatch.chdir(work)
+    done = CliRunner().invoke(app, ["privatize", "photos", *arguments, "--dry-run"])
+    assert done.exit_code == code
+    assert said in done.stderr
+
+
 def test_labels_for_a_label_aware_filter(work: Path) -> None:
     arguments = ("privatize", "photos", "--bundle", "./tiny", "--privatizer", "aware.privatizer", "--aligned")
     assert "needs the private label (Male)" in privsdk(work, *arguments, code=2).stderr
@@ -120,6 +141,7 @@ def test_labels_for_a_label_aware_filter(work: Path) -> None:
         (("photos", *SAVED, "--threads", "0"), 2, "0 threads"),
         (("photos", *SAVED, "--labels", "none.csv"), 2, "none.csv cannot be read"),
         (("photos", *SAVED, "--max-leakage", "0.55"), 4, "Male leaks 0.620"),
+        (("photos", *SAVED, "--max-leakage", "nan"), 2, "max_leakage is nan"),
         (("tiny", *SAVED), 2, "no photo in tiny"),
         (("photos", "--bundle", "nowhere", "--privatizer", "flow.privatizer"), 3, "neither a shipped bundle"),
         (("photos", "--bundle", "./tiny", "--privatizer", "photos/0.jpg"), 3, "no privatizer"),
@@ -180,6 +202,9 @@ def test_a_wish_that_was_fitted_before_is_not_fitted_again(work: Path) -> None:
     done = privsdk(work, *arguments, "--json")
     assert json.loads(done.stdout)["record"]["seconds"] == 1.0
     assert "check" not in done.stderr
+    missed = privsdk(work, *arguments, "--output", "out", "--max-leakage", "0.55", code=4)
+    assert "Male leaks 0.620" in missed.stderr
+    assert not (work / "out").exists()
 
 
 def put_in_cache(cache: Cache, bundle: Bundle, privatizer: Privatizer) -> None:
@@ -189,7 +214,7 @@ def put_in_cache(cache: Cache, bundle: Bundle, privatizer: Privatizer) -> None:
     wish: dict[str, Any] = {
         "private": ["Male"],
         "utility": ["Smiling"],
-        "settings": asdict(FitSettings()),
+        "settings": {name: value for name, value in asdict(FitSettings()).items() if name != "max_leakage"},
         "version": "0.1.0",
         "torch": find_spec("torch") is not None,
     }

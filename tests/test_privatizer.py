@@ -41,6 +41,9 @@ def privatizer(tiny: Bundle) -> Privatizer:
     return flow_privatizer(tiny)
 
 
+FOUND: dict[str, Any] = record()["check"]
+
+
 class Stub:
     """A filter that gives what it is told to."""
 
@@ -132,7 +135,10 @@ def test_several_private_labels_are_one_class(tiny: Bundle) -> None:
             seen.append(private.tolist())
             return mean + 1
 
-    privatizer = Privatizer(tiny, Aware(lambda mean: mean), {**record(), "private": ["Male", "Young"]})
+    check = record()["check"]
+    check["private"]["Young"] = check["private"]["Male"]
+    asked = {**record(), "private": ["Male", "Young"], "check": check}
+    privatizer = Privatizer(tiny, Aware(lambda mean: mean), asked)
     privatizer.privatize(SAMPLES[:4], np.array([[0, 0], [1, 0], [0, 1], [1, 1]]), key=KEY)
     assert seen == [[0, 1, 2, 3]]
 
@@ -185,7 +191,16 @@ def test_a_filter_of_another_size_is_an_error(tiny: Bundle) -> None:
         {"utility": "Smiling"},
         {"method": None},
         {"check": {}},
-        {"check": {"private": {"Male": {"leakage": "low", "gap": 0}}}},
+        {"check": {**FOUND, "private": {}}},
+        {"check": {**FOUND, "private": {"Young": FOUND["private"]["Male"]}}},
+        {"check": {**FOUND, "private": {"Male": {"leakage": 0.6, "gap": 0.02}}}},
+        {"check": {**FOUND, "private": {"Male": {**FOUND["private"]["Male"], "leakage": "low"}}}},
+        {"check": {**FOUND, "private": {"Male": {**FOUND["private"]["Male"], "gap": 10**400}}}},
+        {"check": {**FOUND, "private": {**FOUND["private"], "Male and Young": {}}}},
+        {"check": {**FOUND, "utility": {}}},
+        {"check": {**FOUND, "utility": {"Smiling": {"accuracy": 0.88}}}},
+        {"check": {**FOUND, "measured_on": None}},
+        {"private": ["Male", "Young"]},
         {"extra": {1, 2}},
         {"extra": float("nan")},
     ],
@@ -199,6 +214,9 @@ def test_the_leakage_asked_for_is_compared_with_the_sum_of_leakage_and_gap(priva
     privatizer.require(0.63)
     with pytest.raises(NotReachedError, match=r"Male leaks 0\.620"):
         privatizer.require(0.61)
+    for impossible in (float("nan"), 0.4, 1.1, float("inf")):
+        with pytest.raises(UsageError, match="max_leakage is"):
+            privatizer.require(impossible)
 
 
 @pytest.mark.parametrize("make", [flow_privatizer, label_aware_privatizer])
