@@ -17,18 +17,22 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from privsdk.bundle import Bundle
 from privsdk.codec import Pixels
-from privsdk.errors import PrivsdkError, UsageError
+from privsdk.errors import PrivsdkError, Refusal, UsageError
 from privsdk.fitting import fit
 from privsdk.privatizer import Privatizer
+from privsdk.release import Release
 from privsdk.samples import images
-from privsdk.samples.faces import SIZE, Detector
+from privsdk.samples.faces import SIZE, Detector, faces_in
 from privsdk.store.folder import write_atomically
+
+Place: TypeAlias = tuple[str, int, int]
+"""A step, its number of threads, and its batch."""
 
 BATCHES = (1, 16)
 LEAST_SECONDS = 0.6  # that a step is repeated for,
@@ -40,36 +44,47 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 FACE_IN_PHOTO = 256  # pixels a side of the face in a photo made for want of a real one
 
 
-def measure(bundle: str | Path = "faces", threads: int | None = None, photo: Path | None = None) -> dict[str, Any]:
+def measure(
+    bundle: str | Path = "faces", threads: int | None = None, photo: Path | None = None, against: Path | None = None
+) -> dict[str, Any]:
     """Everything that :func:`measured_text` tells, as JSON takes it; seconds, bytes, operations a second.
 
     ``threads``: one number alone, or 1 and all of this machine's where it is ``None``.  ``photo`` is the file
-    for the whole way of a photo; without it one is made from a public latent.
+    for the whole way of a photo; without it one is made from a public latent.  ``against`` is a file with what
+    ``privsdk bench --json`` printed before, to stand beside each step.
 
-    :raises UsageError: fewer than one thread, or no face in the photo.
+    :raises UsageError: fewer than one thread, no face in the photo, or earlier figures that are none or are those of
+        another processor.
     :raises BundleError: as :meth:`privsdk.Bundle.open`.
     """
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads cannot work: give 1 or more")
+    earlier = earlier_medians(against) if against is not None else None
     counts = sorted({1, _cores()}) if threads is None else [threads]
     opened = Bundle.open(bundle, max(counts))
+    labels = _labels_of(opened)
+    shown = None
+    if photo is not None:
+        shown = _bytes_of(photo)
+    elif opened.sample_shape == (SIZE, SIZE, 3):
+        shown = images.to_bytes(_photo_from(opened), "jpeg")
     began = time.perf_counter()
-    privatizer = fit(opened, *_labels_of(opened))
+    privatizer = fit(opened, *labels)
     fit_seconds = time.perf_counter() - began
 
     with TemporaryDirectory(prefix="privsdk-bench-") as scratch:
         folder = Path(scratch)
         saved = folder / "bench.privatizer"
         privatizer.save(saved)
-        shown = folder / "photo.jpg"
-        if photo is not None:
-            write_atomically(shown, _bytes_of(photo))
-        elif opened.sample_shape == (SIZE, SIZE, 3):
-            write_atomically(shown, images.to_bytes(_photo_from(opened), "jpeg"))
-        where = [str(bundle), str(saved), str(shown), str(folder)]
+        if shown is not None:
+            for number in range(max(BATCHES)):  # a release takes each file once, so a batch needs as many
+                write_atomically(folder / f"photo-{number:02}.jpg", shown)
+        where = [str(bundle), str(saved), str(folder)]
         steps = [row for count in counts for row in _child("steps", count, *where)]
         cold = [_cold_start(*where) for _ in range(COLD_STARTS)]
         privatizer_bytes = saved.stat().st_size
+    if earlier is not None:
+        steps = [{**row, "earlier": earlier.get(_place(row))} for row in steps]
 
     return {
         "cpu": cpu_name(),
@@ -100,19 +115,22 @@ def measured_text(result: Mapping[str, Any]) -> str:
     """What was measured, as a table for a terminal."""
     fit_, cold, disk = result["fit"], result["cold_start"], result["disk"]
     installed = sum(disk["packages"].values())
+    compared = f"{'earlier':>11}{'times earlier':>15}" if "earlier" in result["steps"][0] else ""
     lines = [
         f"{result['cpu']} ({result['machine']}, {result['cores']} cores), {result['system']}",
         f"bundle {result['bundle']['name']} {result['bundle']['digest'][:12]}",
         "",
         f"{'step':<22}{'threads':>8}{'batch':>7}{'median':>11}{'95%':>11}{'a sample':>11}{'floor':>11}"
-        f"{'times floor':>13}",
+        f"{'times floor':>13}{compared}",
     ]
     for row in result["steps"]:
         median, floor = row["median"], row["floor"]
         shown = (_ms(median), _ms(row["p95"]), _ms(median / row["batch"]), _ms(floor) if floor else "-")
         times = f"{median / floor:.1f}" if floor else "-"
-        columns = "".join(f"{one:>11}" for one in shown)
-        lines.append(f"{row['step']:<22}{row['threads']:>8}{row['batch']:>7}{columns}{times:>13}")
+        columns = "".join(f"{one:>11}" for one in shown) + f"{times:>13}"
+        if earlier := row.get("earlier"):
+            columns += f"{_ms(earlier):>11}{median / earlier:>15.2f}"
+        lines.append(f"{row['step']:<22}{row['threads']:>8}{row['batch']:>7}{columns}")
     memory = f", {cold['peak_memory'] / 2**20:.0f} MiB at its peak" if cold["peak_memory"] else ""
     lines += [
         "",
@@ -126,33 +144,28 @@ def measured_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compared(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each step of ``result`` with its median of ``earlier`` and how many times as long it takes now.
+def earlier_medians(file: Path) -> dict[Place, float]:
+    """The seconds of each step in what ``privsdk bench --json`` printed on this processor.
 
-    Raises UsageError where they come from different processors: the ratio would be one of processors.
+    Raises UsageError where the file holds none, or those of another processor: a ratio would be one of processors.
     """
-    for what in ("cpu", "machine"):
-        if result.get(what) != earlier.get(what):
-            raise UsageError(
-                f"these figures are from {result.get(what)!r}, the earlier ones from {earlier.get(what)!r}: "
-                "compare figures of one processor, or measure both on the same one"
-            )
-    before = {(row["step"], row["threads"], row["batch"]): row["median"] for row in earlier["steps"]}
-    rows = []
-    for row in result["steps"]:
-        place = (row["step"], row["threads"], row["batch"])
-        if place in before:
-            rows.append(
-                {
-                    "step": row["step"],
-                    "threads": row["threads"],
-                    "batch": row["batch"],
-                    "median": row["median"],
-                    "earlier": before[place],
-                    "times": row["median"] / before[place],
-                }
-            )
-    return rows
+    try:
+        earlier = json.loads(file.read_bytes())
+        medians = {_place(row): float(row["median"]) for row in earlier["steps"]}
+        origin = (earlier["cpu"], earlier["machine"])
+        if not all(median > 0 for median in medians.values()):
+            raise ValueError("a median is not above 0")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{file} holds no figures of `privsdk bench --json` ({error!r})") from error
+    here = (cpu_name(), platform.machine())
+    if origin != here:
+        raise UsageError(
+            f"the figures in {file} are of {' '.join(map(repr, origin))}, this is {' '.join(map(repr, here))}: compare "
+            "figures of one processor"
+        )
+    return medians
 
 
 def cpu_name() -> str:
@@ -190,7 +203,7 @@ def timed(call: Callable[[], object], seconds: float = LEAST_SECONDS, runs: int 
     return taken
 
 
-def _steps(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> list[dict[str, Any]]:
+def _steps(threads: int, bundle: str, saved: str, scratch: str) -> list[dict[str, Any]]:
     """Every step at this number of threads, in this process."""
     opened = Bundle.open(bundle, threads)
     privatizer = Privatizer.load(saved, opened)
@@ -220,30 +233,34 @@ def _steps(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> l
         step("encode", batch, partial(opened.encode, samples), floors[0])
         step("filter", batch, partial(privatizer.perturb, latents, draws=draws), None)
         step("decode", batch, partial(opened.decode, z), floors[1])
-    if Path(shown).exists():
+    if photos := _photos(scratch):
         detector = Detector(threads)
-        bare = float(np.median(timed(lambda: detector.find(images.read(Path(shown))))))
+        bare = float(np.median(timed(lambda: detector.find(images.read(photos[0])))))
         for batch in BATCHES:
             step(
                 "photo, file to file",
                 batch,
-                partial(_release, privatizer, [shown] * batch, scratch),
+                partial(_release, privatizer, photos[:batch], scratch),
                 bare * batch,
             )
     return rows
 
 
-def _release(privatizer: Privatizer, photos: Sequence[str], scratch: str) -> None:
+def _photos(scratch: str) -> list[Path]:
+    return sorted(Path(scratch).glob("photo-*.jpg"))
+
+
+def _release(privatizer: Privatizer, photos: Sequence[Path], scratch: str) -> list[Release | Refusal]:
     with TemporaryDirectory(dir=scratch) as output:
-        privatizer.release(photos, output, key=bytes(32))
+        return privatizer.release(photos, output, key=bytes(32))
 
 
-def _first_sample(threads: int, bundle: str, saved: str, shown: str, scratch: str) -> dict[str, Any]:
+def _first_sample(threads: int, bundle: str, saved: str, scratch: str) -> dict[str, Any]:
     """Open everything and privatize one sample; how much memory that took."""
     opened = Bundle.open(bundle, threads)
     privatizer = Privatizer.load(saved, opened)
-    if Path(shown).exists():
-        _release(privatizer, [shown], scratch)
+    if photos := _photos(scratch):
+        _release(privatizer, photos[:1], scratch)
     else:
         opened.decode(privatizer.perturb(opened.encode(opened.decode(opened.public.mean[:1])), draws=_ONE_DRAW))
     return {"peak_memory": _peak_memory()}
@@ -289,7 +306,11 @@ def _run(job: str, threads: str, *where: str) -> None:
 def _labels_of(bundle: Bundle) -> tuple[str, str]:
     """The pair that is fitted: the one of the README where the bundle has it."""
     wanted = ("Male", "Smiling")
-    return wanted if set(wanted) <= set(bundle.attributes) else (bundle.attributes[0], bundle.attributes[1])
+    if set(wanted) <= set(bundle.attributes):
+        return wanted
+    if len(bundle.attributes) < 2:
+        raise UsageError(f"the bundle {bundle.name} has one attribute: a filter needs one to hide and one to keep")
+    return bundle.attributes[0], bundle.attributes[1]
 
 
 def _photo_from(bundle: Bundle) -> Pixels:
@@ -305,9 +326,11 @@ def _photo_from(bundle: Bundle) -> Pixels:
 
 
 def _bytes_of(photo: Path) -> bytes:
-    if not Detector().find(images.read(photo)):
-        raise UsageError(f"no face is found in {photo}: give a photo that shows one")
-    return photo.read_bytes()
+    try:
+        faces_in(images.read(photo), "largest", False, Detector())
+        return photo.read_bytes()
+    except Refusal as refusal:
+        raise UsageError(f"{photo} cannot be measured with. {refusal.detail}") from refusal
 
 
 def _floor(bundle: Bundle, graph: str, batch: int, operations: float) -> float | None:
@@ -350,6 +373,10 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return row["step"], row["threads"], row["batch"]
 
 
 def _ms(seconds: float) -> str:

@@ -231,11 +231,12 @@ def bench(
     bundle: BundleOption = "faces",
     threads: Annotated[int | None, typer.Option(help="Measure with this many threads, not with 1 and all.")] = None,
     photo: Annotated[Path | None, typer.Option(help="Photo of a face; one is made without it.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Earlier --json of this processor, to compare with.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how long everything takes on this machine."""
     with _errors_in_words():
-        measured = privsdk.measure(bundle, threads, photo)
+        measured = privsdk.measure(bundle, threads, photo, against)
     if as_json:
         _print_json(measured)
     else:

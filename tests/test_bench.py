@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,59 @@ def test_the_result_is_json_and_says_where_it_is_from(result: dict[str, Any]) ->
     assert "photo, file to file" in text
 
 
-def test_figures_of_different_processors_are_not_compared(result: dict[str, Any]) -> None:
-    other = copy.deepcopy(result) | {"cpu": "another processor"}
-    with pytest.raises(UsageError, match="another processor"):
-        bench.compared(result, other)
-    assert all(row["times"] == 1 for row in bench.compared(result, result))
+def test_a_batch_of_photos_is_as_many_photos(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release takes each file once: one file sixteen times would be one photo."""
+    bundle = Bundle.open(tiny)
+    flow_privatizer(bundle).save(tmp_path / "saved")
+    grey = images.to_bytes(np.full((48, 64, 3), 128, np.uint8), "jpeg")
+    for number in range(16):
+        (tmp_path / f"photo-{number:02}.jpg").write_bytes(grey)
+    results: list[object] = []
+    monkeypatch.setattr(bench, "timed", lambda call, *rest: [results.append(call()) or 1.0])  # type: ignore[func-returns-value]
+    bench._steps(1, str(tiny), str(tmp_path / "saved"), str(tmp_path))
+    assert [len(result) for result in results[-2:]] == [1, 16]  # type: ignore[arg-type]
+
+
+def test_earlier_figures_of_this_processor_stand_beside_the_new_ones(
+    result: dict[str, Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "earlier.json"
+    first, *others = result["steps"]  # the first was not measured before
+    file.write_text(json.dumps(result | {"steps": [{**row, "median": row["median"] / 2} for row in others]}))
+    monkeypatch.setattr(bench, "fit", lambda bundle, *labels: flow_privatizer(bundle))
+    monkeypatch.setattr(bench, "_photo_from", lambda bundle: np.zeros((9, 9, 3), np.uint8))
+    monkeypatch.setattr(bench, "_child", lambda *job: result["steps"])
+    monkeypatch.setattr(bench, "_cold_start", lambda *where: result["cold_start"])
+    again = bench.measure(tiny, threads=1, against=file)
+    assert [row["earlier"] for row in again["steps"]] == [None, *(row["median"] / 2 for row in others)]
+    heading, new, known = bench.measured_text(again).splitlines()[3:6]
+    assert heading.endswith("times earlier")
+    assert not new.endswith(" 2.00")
+    assert known.endswith(" 2.00")
+    assert "earlier" not in bench.measured_text(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cpu": "another processor"}, "another processor"),
+        ({"machine": "another"}, "compare figures of one processor"),
+        ({"steps": [{"step": "encode", "threads": 1, "batch": 1, "median": 0}]}, "holds no figures"),
+        ({"steps": [{"step": "encode"}]}, "holds no figures"),
+        ({"steps": None}, "holds no figures"),
+        (None, "holds no figures"),
+    ],
+)
+def test_figures_that_cannot_be_compared_are_refused_before_any_work(
+    result: dict[str, Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
+) -> None:
+    monkeypatch.setattr(bench, "fit", None)
+    file = tmp_path / "earlier.json"
+    file.write_text("no figures" if change is None else json.dumps(result | change))
+    with pytest.raises(UsageError, match=said):
+        bench.measure(tiny, threads=1, against=file)
+    with pytest.raises(UsageError, match=r"gone.json cannot be read"):
+        bench.measure(tiny, threads=1, against=tmp_path / "gone.json")
 
 
 def test_the_floor_comes_from_the_counted_multiply_adds(tiny: Path) -> None:
@@ -77,12 +125,22 @@ def test_the_peak_is_that_of_a_processor() -> None:
     assert 1e8 < bench.peak(0.05) < 1e13
 
 
-def test_a_photo_without_a_face_is_refused(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "fit", lambda bundle, *labels: flow_privatizer(bundle))
+def test_a_photo_that_cannot_be_measured_with_is_named_before_a_fit(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "fit", None)
     blank = tmp_path / "blank.png"
     blank.write_bytes(images.to_bytes(np.full((64, 64, 3), 128, np.uint8), "png"))
-    with pytest.raises(UsageError, match="no face is found in"):
+    with pytest.raises(UsageError, match=r"blank.png cannot be measured with. No face was found"):
         bench.measure(tiny, threads=1, photo=blank)
+    with pytest.raises(UsageError, match=r"gone.jpg cannot be measured with. There is no such file"):
+        bench.measure(tiny, threads=1, photo=tmp_path / "gone.jpg")
+
+
+def test_a_bundle_of_one_attribute_cannot_be_measured() -> None:
+    single: Any = SimpleNamespace(name="single", attributes=("Male",))
+    with pytest.raises(UsageError, match="the bundle single has one attribute"):
+        bench._labels_of(single)
 
 
 def test_too_few_threads_are_refused(tiny: Path) -> None:
