@@ -193,14 +193,12 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
         whiten=np.eye(size, dtype=np.float32),
         colour=np.eye(size, dtype=np.float32),
     )
-    quantiles = np.linspace(-12, 12, 9, dtype=np.float32)[:, None]
+    quantiles = np.linspace(-12, 12, 9, dtype=np.float32)
     fair_score = FairScore(
-        hidden=np.zeros((2, 3), np.float32),
-        hidden_bias=np.zeros(3, np.float32),
-        out=np.zeros((3, 1), np.float32),
-        out_bias=np.zeros(1, np.float32),
-        fair_quantiles=quantiles,
-        score_quantiles=quantiles,
+        strength=np.array(0, np.float32),
+        centres=np.array([[[-1, 1]]], np.float32),
+        members=np.tile(quantiles, (1, 1, 2, 1)),
+        everyone=quantiles[None, None],
     )
     population = bundle.scores.scores(bundle.public.mean, [0, 1])
     fitted = FlowFilter(

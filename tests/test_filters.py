@@ -13,7 +13,8 @@ from privsdk.errors import PrivatizerError
 from privsdk.filters.code import CodeFlow, features
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
-from privsdk.fitting import closed_form
+from privsdk.fitting.closed_form import conditional_affine
+from privsdk.fitting.fair_score import fair_score
 
 COLUMNS = (0, 1)
 
@@ -27,8 +28,8 @@ def bundle() -> MadeUpBundle:
 def flow_filter(bundle: MadeUpBundle) -> FlowFilter:
     scores = bundle.scores.only(COLUMNS)
     of_public = clipped(scores.scores(bundle.public.mean))
-    affine = closed_form.conditional_affine(bundle.flow.forward(bundle.public.mean), of_public)
-    fair = closed_form.fair_score(of_public, 1, 0.5, seed=0)
+    affine = conditional_affine(bundle.flow.forward(bundle.public.mean), of_public)
+    fair = fair_score(of_public, 1, 0.5)
     return FlowFilter(scores, bundle.flow, CodeFlow(affine, None), fair, of_public[:2000], private=1)
 
 

@@ -28,15 +28,15 @@ NEWTON_STRIDE = 4.0
 class FlowFilter:
     """Replaces the private score by a borrowed one, and the utility score by the fair one; keeps the rest.
 
-    With s the scores of the posterior mean, z a posterior sample and t' the fair score on the scale of s_u::
+    With s the scores of the posterior mean, z a posterior sample and t the fair score::
 
         e   = f(g(z); s_p, s_u)                       the code
-        s'_p = (1 - a) m(t') + a draw                 the borrowed score
+        s'_p = (1 - a) m(t) + a draw                 the borrowed score
         e'  = rho e + sqrt(1 - rho^2) xi              xi ~ N(0, I)
-        z~  = g^-1(f^-1(e'; s'_p, t'))                then Newton steps until its scores are s'_p and t'
+        z~  = g^-1(f^-1(e'; s'_p, t))                then Newton steps until its scores are s'_p and t
 
     The draw is the private score of one of the 64 entries of ``population`` whose utility scores are nearest
-    t', m(t') the mean of those.  ``population`` is float32 [M, K], scores of public latents; in it, as in
+    t, m(t) the mean of those.  ``population`` is float32 [M, K], scores of public latents; in it, as in
     ``scores``, the ``private`` private scores come before the utility scores.  Latent dimensions that the
     encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed at a release.
     """
@@ -78,7 +78,7 @@ class FlowFilter:
 
     def targets(self, scores: Floats, seeds: Seeds) -> Floats:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""
-        fair = self.fair_score.rescaled(scores)
+        fair = self.fair_score.fair(scores)
         borrowed = nearest(self.population[:, self.private :], fair, self.population[:, : self.private])
         position = (noise.uniform(seeds, "draw") * borrowed.shape[1]).astype(np.int64)
         draw = borrowed[np.arange(len(borrowed)), position]

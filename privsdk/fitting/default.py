@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from privsdk.errors import NotReachedError, UsageError
 from privsdk.filters.code import CodeFlow
 from privsdk.filters.flow import FlowFilter
-from privsdk.fitting import closed_form
-from privsdk.fitting.closed_form import Candidate
+from privsdk.fitting.closed_form import conditional_affine
+from privsdk.fitting.fair_score import Candidate, candidates
 from privsdk.fitting.material import Material, Part
 from privsdk.fitting.wish import Wish
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-FAIRNESS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.2, 1.0)
-# Of the .005 that a utility label may lose, .001 is left for what the rest of the filter costs it.
-UTILITY_LOST = 0.004
-# A fair score that tells less than this is fair enough: pulled further, it only follows chance.
-FAIR_ENOUGH = 0.52
+FAIRNESS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 1.0)
+# What a classifier loses that reads the utility score; a release has the fair score as its utility score.
+UTILITY_LOST = 0.005
 DRAWS = 4
 POPULATION = 4096
 SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -70,23 +68,20 @@ def fit_flow(
         report("codes", done + 1, DRAWS)
     x = np.concatenate(drawn)
     scores = np.tile(train.scores, (DRAWS, 1))
-    affine = closed_form.conditional_affine(x, scores)
+    affine = conditional_affine(x, scores)
 
-    given = FAIRNESS if asked.fairness is None else (asked.fairness,)
-    report("fair score", 0, 1)
     if with_torch:
         from privsdk.fitting.code import train_code
-        from privsdk.fitting.fair_score import candidates
 
-        choices = candidates(train, validation, hidden, given, asked.seed)
-        report("fair score", 1, 1)
         code = train_code(affine, x, scores, asked.seed, lambda done, total: report("flow", done, total))
     else:
-        choices = closed_form.candidates(train, validation, hidden, given, asked.seed)
-        report("fair score", 1, 1)
         code = CodeFlow(affine, None)
 
-    chosen = _chosen(choices)
+    report("fair score", 0, 1)
+    choices = candidates(train, validation, hidden, FAIRNESS if asked.fairness is None else (asked.fairness,))
+    # Lambda rises, and what it costs with it: the last that is cheap enough leaks the least.
+    chosen = max((choice for choice in choices if choice.lost <= UTILITY_LOST), default=choices[0], key=_fairness)
+    report("fair score", 1, 1)
     population = train.scores[:: max(1, len(train) // POPULATION)][:POPULATION]
     fitted = FlowFilter(
         bundle.scores.only(wish.columns),
@@ -118,11 +113,8 @@ def fit_flow(
     }
 
 
-def _chosen(choices: Sequence[Candidate]) -> Candidate:
-    """The first that is fair enough, or the fairest, of those whose utility labels keep their accuracy."""
-    allowed = [choice for choice in choices if choice.lost <= UTILITY_LOST] or [choices[0]]
-    enough = [choice for choice in allowed if choice.leakage <= FAIR_ENOUGH]
-    return enough[0] if enough else min(allowed, key=lambda choice: choice.leakage)
+def _fairness(choice: Candidate) -> float:
+    return choice.fairness
 
 
 def _within_budget(

@@ -1,94 +1,102 @@
-"""The fair score's tiny network, trained in torch."""
+"""The fair score's tables, and what each strength of it costs and leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from privsdk.filters.code import context
-from privsdk.fitting.closed_form import Candidate, candidate, on_scale
+from privsdk.filters.fair_score import FairScore, moved
 from privsdk.fitting.material import Part
 
 Floats = NDArray[np.float32]
 
-HIDDEN = 32
-ROWS = 6000
-QUANTILES = 64
-FIRST_STEPS = 150
-STEPS = 100
-SHARPNESS = 3.0
-WRONG = 4.0
-ENTROPY = 0.02
+GROUPS = 16
+# How often the private scores are gone through, where there are several.
+ROUNDS = 3
+LEVELS = 257
+HALF_STRENGTH = 0.04
+BINS = 16
 
 
-def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float], seed: int) -> list[Candidate]:
-    """A fair score for each lambda in ``fairness``, which rises; each starts from the one before it.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A fair score and the lambda it was made with.
 
-        loss = 4 P(t and the utility label differ in sign) + .02 cross-entropy(utility, t)
-               + lambda * 10 * mean over 64 quantiles of (q_0 - q_1)^2
-
-    with q the quantiles of tanh(t / 3) within the private groups, and the sign of t softened to sigmoid(3 t).
-    With the cross-entropy alone (to which a shift far from the threshold costs as much as one across it) the
-    utility label loses twice as much accuracy for the same leakage.
+    ``lost`` is the most that a utility label's accuracy falls when t is read in place of s_u, ``leakage`` the
+    AUROC with which t alone tells a private label.
     """
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(train), generator=generator)[:ROWS].numpy()
-    part = train[rows]
-    scores = torch.from_numpy(part.scores)
-    belief = torch.from_numpy(part.belief)
-    about = torch.from_numpy(context(part.scores))
-    wanted = belief[:, private:]
-    groups = group_weights(belief[:, :private])
-    hidden = nn.Linear(about.shape[1], HIDDEN)
-    out = nn.Linear(HIDDEN, scores.shape[1] - private)
-    with torch.no_grad():
-        hidden.weight.normal_(0, 1, generator=generator)
-        hidden.bias.uniform_(-1, 1, generator=generator)
-        out.weight.zero_()
-        out.bias.zero_()
-    parameters = [*hidden.parameters(), *out.parameters()]
-    found: list[Candidate] = []
-    for weight in fairness:
-        optimizer = torch.optim.Adam(parameters, lr=0.02)
-        steps = STEPS if found else FIRST_STEPS
+
+    fairness: float
+    lost: float
+    leakage: float
+    score: FairScore
+
+
+def fair_score(scores: Floats, private: int, strength: float) -> FairScore:
+    """The fair score of people with ``scores`` [N, P + V], the P = ``private`` private ones first."""
+    ranks = np.linspace(0, 1, LEVELS)
+    tables = []
+    steps = private if private == 1 else ROUNDS * private
+    for wanted in scores[:, private:].T:
+        values = wanted.astype(np.float64)
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 0.02 * (1 - 0.9 * step / steps)
-            fair = scores[:, private:] + out(nn.functional.elu(hidden(about)))
-            said = torch.sigmoid(SHARPNESS * fair)
-            wrong = (wanted * (1 - said) + (1 - wanted) * said).mean()
-            loss = WRONG * wrong + ENTROPY * nn.functional.binary_cross_entropy_with_logits(fair, wanted)
-            loss = loss + weight * 10 * quantile_gap(torch.tanh(fair / 3), groups)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        weights = [parameter.detach().numpy().copy() for parameter in parameters]
-        score = on_scale(weights[0].T.copy(), weights[1], weights[2].T.copy(), weights[3], train.scores)
-        found.append(candidate(weight, score, validation, private))
+            about = scores[:, step % private]
+            groups = np.array_split(np.argsort(about, kind="stable"), GROUPS)
+            centres = np.array([np.median(about[rows]) for rows in groups], np.float32)
+            members = np.array([np.quantile(values[rows], ranks) for rows in groups], np.float32)
+            everyone = np.quantile(values, ranks).astype(np.float32)
+            values = moved(values, about, centres, members, everyone, strength)
+            tables.append((centres, members, everyone))
+    shape = scores.shape[1] - private, steps
+    stacked = [np.stack(parts).reshape(*shape, *parts[0].shape) for parts in zip(*tables, strict=True)]
+    return FairScore(np.array(strength, np.float32), *stacked)
+
+
+def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float]) -> list[Candidate]:
+    """A fair score for each lambda in ``fairness``, of strength lambda / (lambda + .04)."""
+    found = []
+    for weight in fairness:
+        score = fair_score(train.scores, private, weight / (weight + HALF_STRENGTH))
+        fair = score.fair(validation.scores)
+        lost = _accuracy(validation.scores[:, private:], validation) - _accuracy(fair, validation)
+        told = leakage(score.fair(train.scores), train.belief, fair, validation.belief, private)
+        found.append(Candidate(weight, float(lost.max()), told, score))
     return found
 
 
-def group_weights(belief: Tensor) -> Tensor:
-    """How much each row belongs to each combination of the P private labels, empty ones left out: [G, N]."""
-    groups = torch.ones(1, len(belief))
-    for column in belief.T:
-        groups = torch.cat([groups * (1 - column), groups * column])
-    return groups[groups.sum(1) >= QUANTILES]
+def leakage(known: Floats, known_belief: Floats, fair: Floats, belief: Floats, private: int) -> float:
+    """The AUROC with which any one fair score, ``fair`` [N, V], tells any private label believed with ``belief``.
+
+    It is judged by how likely the label is among the people of ``known`` [M, V] in one of 16 bins, and not by
+    its size: a score can be as high for all on average and still be of another shape.
+    """
+    areas = []
+    for column in range(fair.shape[1]):
+        edges = np.quantile(known[:, column], np.linspace(0, 1, BINS + 1)[1:-1])
+        bins = np.searchsorted(edges, known[:, column])
+        counts = np.maximum(np.bincount(bins, minlength=BINS), 1)
+        for hidden in range(private):
+            likely = np.bincount(bins, known_belief[:, hidden], BINS) / counts
+            said = likely[np.searchsorted(edges, fair[:, column])]
+            areas.append(expected_auroc(said, belief[:, hidden]))
+    return max(max(area, 1 - area) for area in areas)
 
 
-def quantile_gap(values: Tensor, groups: Tensor) -> Tensor:
-    """The mean squared difference of 64 quantiles of ``values`` [N, V] between any two ``groups`` [G, N]."""
-    ranks = (torch.arange(QUANTILES) + 0.5) / QUANTILES
-    gap = values.new_zeros(())
-    for column in values.T:
-        ordered, order = column.sort()
-        reached = groups[:, order].cumsum(1)
-        rows = torch.searchsorted(reached, ranks * reached[:, -1:]).clamp(max=len(column) - 1)
-        quantiles = ordered[rows]
-        difference = quantiles[:, None] - quantiles[None]
-        pairs = len(groups) * (len(groups) - 1)
-        gap = gap + difference.square().mean(2).sum() / max(pairs, 1)
-    return gap / values.shape[1]
+def expected_auroc(said: NDArray[np.floating], belief: Floats) -> float:
+    """The AUROC of ``said`` [N] for a label that is 1 with probability ``belief`` [N], ties counted half."""
+    order = np.argsort(said, kind="stable")
+    likely = belief[order].astype(np.float64)
+    unlikely = 1 - likely
+    _, start = np.unique(said[order], return_index=True)
+    positives, negatives = np.add.reduceat(likely, start), np.add.reduceat(unlikely, start)
+    below = np.cumsum(negatives) - negatives / 2
+    return float((positives * below).sum() / (positives.sum() * negatives.sum()))
+
+
+def _accuracy(said: Floats, part: Part) -> NDArray[np.float64]:
+    """The expected accuracy of each utility label, read from the sign of ``said`` [N, V]."""
+    wanted = part.belief[:, -said.shape[1] :]
+    return np.where(said > 0, wanted, 1 - wanted).mean(axis=0, dtype=np.float64)
