@@ -29,6 +29,9 @@ SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decod
 FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
+FramedFrom = Annotated[
+    str, typer.Option(help="First file that is framed as devices frame theirs: moments are over those from it on.")
+]
 
 NO_LABELS = Path()
 
@@ -44,9 +47,22 @@ def train_faces(
     flow_steps: FlowSteps = 1500,
     public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
+    framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on images in the official CelebA layout."""
-    train_folder(data, NO_LABELS, out, latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed)
+    train_folder(
+        data,
+        NO_LABELS,
+        out,
+        latent,
+        teacher_epochs,
+        epochs,
+        sharpen_epochs,
+        flow_steps,
+        public_latents,
+        seed,
+        framed_from,
+    )
 
 
 @train_app.command("folder")
@@ -61,11 +77,21 @@ def train_folder(
     flow_steps: FlowSteps = 1500,
     public_latents: PublicLatents = 25_000,
     seed: Seed = 0,
+    framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on a folder of anybody's images."""
     where = "" if labels == NO_LABELS else str(labels.resolve())
     settings = Settings(
-        str(data.resolve()), where, latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
+        str(data.resolve()),
+        where,
+        latent,
+        teacher_epochs,
+        epochs,
+        sharpen_epochs,
+        flow_steps,
+        public_latents,
+        seed,
+        framed_from,
     )
     settings.save(out)
     train_networks(settings, settings.images(), out)
@@ -101,9 +127,9 @@ def measure_gaps(out: Out, bundle: Target, of: Of = "") -> None:
 
 
 @recipe_app.command("faces")
-def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces")) -> None:
+def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces"), framed_from: FramedFrom = "") -> None:
     """Train on the official CelebA layout and pack the bundle, with the settings of the shipped one."""
-    train_faces(data, out)
+    train_faces(data, out, framed_from=framed_from)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)
 

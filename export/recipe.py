@@ -19,7 +19,7 @@ from export.datasets import celeba, folder
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.flow import train_flow
 from export.gaps import measure_gap
-from export.latents import encode, encode_views
+from export.latents import Posteriors, encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
 from export.pack import UNKNOWN_GAP, Attribute, Origin, rewrite_gaps, write_bundle
@@ -33,12 +33,15 @@ from privsdk.arrays import unpack as unpack_arrays
 from privsdk.bundle import Bundle
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
+from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.scores import ScoreNetwork, clipped
 from privsdk.fitting.classifiers import calibration_error, train_scores
 from privsdk.names import match
 from privsdk.store.folder import write_atomically
 
 LABEL_SEED = 20_261_123
+MOMENT_DRAWS = 4
 
 CELEBA_TERMS = (
     "research use only: trained on CelebA, whose images are for non-commercial research and may not be redistributed"
@@ -48,7 +51,11 @@ OWN_TERMS = "as the terms of the images that it was trained on allow"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on what.  ``labels`` is empty for the CelebA layout."""
+    """What is trained on what.  ``labels`` is empty for the CelebA layout.
+
+    ``framed_from`` names the first of the files that are framed as devices will frame theirs: the moments are
+    averages over the training people among those, or over all where it is empty.
+    """
 
     data: str
     labels: str
@@ -59,6 +66,7 @@ class Settings:
     flow_steps: int
     public_latents: int
     seed: int
+    framed_from: str
 
     def save(self, out: Path) -> None:
         """Write ``settings.json``; a run that was begun with others is refused, not mixed with this one."""
@@ -151,10 +159,13 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     seen, unseen = encode(codec, training.pixels), encode(codec, validation.pixels)
     scores = train_scores(seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed)
     public = draw(codec, flow, settings.public_latents, seed=settings.seed)
+    framed = np.array([name >= settings.framed_from for name in training.names])
+    moments = moments_of(seen, framed, flow, scores, seed=settings.seed)
     files = {
         **graphs,
         "scores.safetensors": pack_arrays(scores.arrays(), {}),
         "flow.safetensors": pack_arrays(flow.arrays(), {}),
+        "moments.safetensors": pack_arrays(moments.arrays(), {}),
         "public_latents.safetensors": pack_arrays(
             {
                 "mean": public.mean.astype(np.float16),
@@ -204,6 +215,16 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
         quality,
         files,
     )
+
+
+def moments_of(people: Posteriors, framed: np.ndarray, flow: PublicFlow, scores: ScoreNetwork, seed: int) -> Moments:
+    """The moments of posterior samples of the ``people`` for whom bool [N] ``framed`` is true."""
+    if not framed.any():
+        raise TrainingDataError("no training image is from --framed-from on: give the name of one, or leave it out")
+    rng = np.random.default_rng(seed)
+    mean, spread = people.mean[framed], np.sqrt(people.variance[framed])
+    drawn = [flow.forward(mean + spread * rng.standard_normal(mean.shape, np.float32)) for _ in range(MOMENT_DRAWS)]
+    return Moments.of(np.concatenate(drawn), np.tile(clipped(scores.scores(mean)), (MOMENT_DRAWS, 1)))
 
 
 def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) -> None:

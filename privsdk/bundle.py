@@ -20,6 +20,7 @@ from privsdk import noise
 from privsdk.arrays import Arrays, unpack
 from privsdk.codec import Codec, Floats, Latents, Pixels
 from privsdk.errors import BundleError, UsageError
+from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.scores import ScoreNetwork
 
@@ -30,6 +31,7 @@ REQUIRED_FILES = (
     "decoder.onnx",
     "scores.safetensors",
     "flow.safetensors",
+    "moments.safetensors",
     "public_latents.safetensors",
     "MODEL_CARD.md",
 )
@@ -73,6 +75,7 @@ class Bundle:
         self.codec = Codec(files["encoder.onnx"], files["decoder.onnx"], self.sample_shape, self.latent_size, threads)
         self.scores = self._load_scores(_arrays("scores.safetensors", files)[0])
         self.flow = self._load_flow(_arrays("flow.safetensors", files)[0])
+        self.moments = self._load_moments(_arrays("moments.safetensors", files)[0])
         self._public_latents = self._load_public_latents(*_arrays("public_latents.safetensors", files))
 
     @classmethod
@@ -193,6 +196,16 @@ class Bundle:
         if found != zero.shape:
             raise BundleError(f"flow.safetensors is for latents of {found[1]} numbers, not {self.latent_size}")
         return flow
+
+    def _load_moments(self, arrays: Arrays) -> Moments:
+        try:
+            moments = Moments.from_arrays(arrays)
+            found = moments.mean(range(len(self.attributes))).shape[1]
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise BundleError(f"moments.safetensors holds no averages ({error!r}): export it again") from error
+        if found != self.flow.used.sum() or moments.knots.shape[1] != len(self.attributes):
+            raise BundleError("moments.safetensors is for other latents or attributes: export it again")
+        return moments
 
     def _load_public_latents(
         self, arrays: Arrays, metadata: Mapping[str, Any]

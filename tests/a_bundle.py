@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.bundle import PublicLatents
+from privsdk.filters.code import Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
-from privsdk.filters.scores import ScoreNetwork
+from privsdk.filters.scores import ScoreNetwork, clipped
 
 SIZE = 10
 UNUSED = 7
@@ -22,6 +23,7 @@ class MadeUpBundle:
 
     scores: ScoreNetwork
     flow: PublicFlow
+    moments: Moments
     public: PublicLatents
     name: str = "made-up"
     attributes: tuple[str, ...] = NAMES
@@ -62,7 +64,8 @@ def made_up_bundle(latents: int = 6000) -> MadeUpBundle:
     variance = np.where(used, 0.02, 1.0).astype(np.float32) * np.ones_like(mean)
     probability = 1 / (1 + np.exp(-scores.scores(mean)))
     labels = (rng.random(probability.shape) < probability).astype(np.uint8)
-    return MadeUpBundle(scores, flow, PublicLatents(mean, variance, labels))
+    moments = Moments.of(flow.forward(mean), clipped(scores.scores(mean)))
+    return MadeUpBundle(scores, flow, moments, PublicLatents(mean, variance, labels))
 
 
 def _scores(rng: np.random.Generator, used: NDArray[np.bool_], shift: NDArray[np.float32]) -> ScoreNetwork:

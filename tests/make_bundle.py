@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from privsdk.arrays import pack
 from privsdk.bundle import Bundle
-from privsdk.filters.code import CodeFlow, ConditionalAffine
+from privsdk.filters.code import CodeFlow, ConditionalAffine, Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
 from privsdk.filters.fair_score import FairScore
 from privsdk.filters.flow import FlowFilter
@@ -36,8 +36,9 @@ def make_bundle(folder: Path, public: int = 300) -> Path:
     files = {
         "encoder.onnx": encoder(basis / 500).SerializeToString(),
         "decoder.onnx": decoder(500 * 4 * basis.T.copy()).SerializeToString(),
-        "scores.safetensors": pack(scores(rng).arrays(), {}),
-        "flow.safetensors": pack(flow(rng).arrays(), {}),
+        "scores.safetensors": pack((network := scores(rng)).arrays(), {}),
+        "flow.safetensors": pack((couplings := flow(rng)).arrays(), {}),
+        "moments.safetensors": pack(moments(network, couplings, rng).arrays(), {}),
         "public_latents.safetensors": pack(
             {
                 "mean": rng.standard_normal((public, LATENT_SIZE)).astype(np.float16),
@@ -154,6 +155,11 @@ def flow(rng: np.random.Generator) -> PublicFlow:
             bias_3=np.zeros((1, 2 * moved), np.float32),
         ),
     )
+
+
+def moments(network: ScoreNetwork, couplings: PublicFlow, rng: np.random.Generator) -> Moments:
+    z = rng.standard_normal((500, LATENT_SIZE)).astype(np.float32)
+    return Moments.of(couplings.forward(z), network.scores(z))
 
 
 def record(method: str = "flow") -> dict[str, Any]:

@@ -28,7 +28,7 @@ def bundle() -> MadeUpBundle:
 def flow_filter(bundle: MadeUpBundle) -> FlowFilter:
     scores = bundle.scores.only(COLUMNS)
     of_public = clipped(scores.scores(bundle.public.mean))
-    affine = conditional_affine(bundle.flow.forward(bundle.public.mean), of_public)
+    affine = conditional_affine(bundle.flow.forward(bundle.public.mean), of_public, bundle.moments.knots[:, COLUMNS])
     fair = fair_score(of_public, 1, 0.5)
     return FlowFilter(scores, bundle.flow, CodeFlow(affine, None), fair, of_public[:2000], private=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +14,8 @@ from privsdk.filters.scores import clipped
 Floats = NDArray[np.float32]
 
 CONTEXT_SCALE = 4.0
+QUANTILES = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+SMALL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,48 @@ class ConditionalAffine:
         """What :meth:`forward` makes ``code`` of."""
         basis = features(scores, self.knots)
         return (code @ self.colour) * np.exp(basis @ self.log_scale) + basis @ self.mean
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Averages over people: what the code's conditional mean is estimated from, for any combination of labels.
+
+    The public flow's own draws are not quite where people are, the less so the rarer a label is.  For the mean
+    of x = g(z) given the scores, two averages over training people h of hat functions of the A scores tell all
+    that a regression needs: ``hats`` E[h h'], float32 [Q * A, Q * A], and ``codes`` E[h x'], [Q * A, U].
+    ``knots`` [Q, A] are quantiles of each score, so that nobody stands alone at one of them.
+    """
+
+    knots: Floats
+    hats: Floats
+    codes: Floats
+
+    @classmethod
+    def of(cls, x: Floats, scores: Floats) -> Moments:
+        """Of people with x = g(z), float32 [N, U], and scores [N, A]."""
+        knots = np.quantile(scores, QUANTILES, axis=0).astype(np.float32)
+        knots += SMALL * np.arange(len(knots), dtype=np.float32)[:, None]
+        basis = hats(scores, knots)
+        return cls(knots, basis.T @ basis / np.float32(len(x)), basis.T @ x / np.float32(len(x)))
+
+    def mean(self, columns: Sequence[int]) -> Floats:
+        """M of :class:`ConditionalAffine` for the scores in ``columns``, nothing for their products: [F, U]."""
+        count = self.knots.shape[1]
+        rows = (np.arange(len(self.knots))[:, None] * count + np.array(columns)).ravel()
+        gram = self.hats[np.ix_(rows, rows)].astype(np.float64)
+        gram += SMALL / len(gram) * np.eye(len(gram))
+        products = len(columns) * (len(columns) - 1) // 2
+        mean = np.linalg.solve(gram, self.codes[rows])
+        return np.concatenate([mean, np.zeros((products, mean.shape[1]))]).astype(np.float32)
+
+    def arrays(self) -> dict[str, Floats]:
+        """The averages by name, for :meth:`from_arrays`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Floats]) -> Moments:
+        """The averages in ``arrays``."""
+        return cls(*(np.asarray(arrays[field.name], np.float32) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -81,11 +125,16 @@ def context(scores: Floats) -> Floats:
 
 def features(scores: Floats, knots: Floats) -> Floats:
     """phi(s): for scores [N, K] and knots [Q, K] the K * Q hat functions and the K (K - 1) / 2 products."""
+    first, second = np.triu_indices(scores.shape[1], 1)
+    position = np.clip(scores, knots[0], knots[-1])
+    products = context(position[:, first]) * context(position[:, second])
+    return np.concatenate([hats(scores, knots), products], axis=1, dtype=np.float32)
+
+
+def hats(scores: Floats, knots: Floats) -> Floats:
+    """Piecewise linear in each score, one at its own knot and zero at the others: float32 [N, Q * K]."""
     position = np.clip(scores, knots[0], knots[-1])
     rising = np.clip((position[:, None, :] - knots[:-1]) / np.diff(knots, axis=0), 0, 1)
     edges = np.ones((len(scores), 1, scores.shape[1]), np.float32)
     steps = np.concatenate([edges, rising, 0 * edges], axis=1)
-    hats = steps[:, :-1] - steps[:, 1:]
-    first, second = np.triu_indices(scores.shape[1], 1)
-    products = context(position[:, first]) * context(position[:, second])
-    return np.concatenate([hats.reshape(len(scores), -1), products], axis=1, dtype=np.float32)
+    return (steps[:, :-1] - steps[:, 1:]).reshape(len(scores), -1).astype(np.float32)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.filters.code import ConditionalAffine, features
+from privsdk.filters.code import SMALL, ConditionalAffine, features
 
 Floats = NDArray[np.float32]
 
-KNOTS = (0.005, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.995)
 SCORING_STEPS = 8
-SMALL = 1e-3
 
 
-def conditional_affine(x: Floats, scores: Floats) -> ConditionalAffine:
-    """The affine map that makes ``x`` [N, U] as normal as it can, given ``scores`` [N, K].
+def conditional_affine(x: Floats, scores: Floats, knots: Floats) -> ConditionalAffine:
+    """The affine map that makes ``x`` [N, U] as normal as it can, given ``scores`` [N, K]; ``knots`` [Q, K].
 
     The mean is a least-squares regression on the features of the scores; the log-scale maximises the normal
     likelihood of the residual by Fisher scoring (F^-1 phi'(r^2 / sigma^2 - 1) / 2, with F = phi'phi); the
     linear map whitens what is left.
     """
-    knots = np.quantile(scores, KNOTS, axis=0).astype(np.float32)
-    knots += SMALL * np.arange(len(knots), dtype=np.float32)[:, None]
     basis = features(scores, knots).astype(np.float64)
     gram = basis.T @ basis
     gram += SMALL * len(x) / len(gram) * np.eye(len(gram))

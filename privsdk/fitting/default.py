@@ -68,7 +68,8 @@ def fit_flow(
         report("codes", done + 1, DRAWS)
     x = np.concatenate(drawn)
     scores = np.tile(train.scores, (DRAWS, 1))
-    affine = conditional_affine(x, scores)
+    columns = list(wish.columns)
+    affine = conditional_affine(x, scores, bundle.moments.knots[:, columns])
 
     if with_torch:
         from privsdk.fitting.code import train_code
@@ -76,6 +77,8 @@ def fit_flow(
         code = train_code(affine, x, scores, asked.seed, lambda done, total: report("flow", done, total))
     else:
         code = CodeFlow(affine, None)
+    # The rest of the code is learned about the mean of the public latents, and used about that of people.
+    code = replace(code, affine=replace(affine, mean=bundle.moments.mean(columns)))
 
     report("fair score", 0, 1)
     choices = candidates(train, validation, hidden, FAIRNESS if asked.fairness is None else (asked.fairness,))
