@@ -104,8 +104,6 @@ def privatize(
             raise privsdk.UsageError("--privatizer holds its labels and settings already: leave out the others")
         if privatizer is None and not (private and utility):
             raise privsdk.UsageError("say what to hide and what to keep: --private LABEL --utility LABEL")
-        if label_aware and method != "minmax":
-            raise privsdk.UsageError("--label-aware is for the paper's filter: add --method minmax")
         if label_aware and labels is None:
             raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
         opened = privsdk.Bundle.open(bundle, threads=threads)

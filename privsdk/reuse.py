@@ -12,7 +12,7 @@ from privsdk import __version__
 from privsdk.bundle import Bundle
 from privsdk.errors import PrivatizerError
 from privsdk.fitting import fit
-from privsdk.fitting.default import Asked
+from privsdk.fitting.asked import Asked
 from privsdk.fitting.wish import resolve
 from privsdk.privatizer import Privatizer
 from privsdk.progress import Progress
@@ -45,7 +45,7 @@ def check_wish(
 
     Raises what :func:`fitted` refuses before any work: UnknownLabelError, UnworkablePairError and UsageError.
     """
-    Asked(settings.fairness, settings.a, settings.rho, settings.budget, settings.max_leakage, settings.seed)
+    Asked(**asdict(settings))
     wish = resolve(private, utility, bundle.attributes)
     return wish.private, wish.utility
 

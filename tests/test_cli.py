@@ -160,7 +160,7 @@ def test_labels_for_a_label_aware_filter(work: Path) -> None:
             2,
             "rho is 2",
         ),
-        (("photos", "--private", "male", "--utility", "smiling", "--label-aware"), 2, "--method minmax"),
+        (("photos", "--private", "male", "--utility", "smiling", "--label-aware"), 2, "method minmax"),
     ],
 )
 def test_errors_are_one_line_with_their_exit_code(work: Path, arguments: tuple[str, ...], code: int, said: str) -> None:

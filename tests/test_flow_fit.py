@@ -105,7 +105,21 @@ def test_what_cannot_work_is_refused_before_any_work(bundle: Any, private: Any, 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"a": 1.5}, {"rho": 0.0}, {"fairness": -1.0}, {"budget": 0.0}, {"max_leakage": 0.3}, {"method": "x"}],
+    [
+        {"a": 1.5},
+        {"rho": 0.0},
+        {"fairness": -1.0},
+        {"budget": 0.0},
+        {"budget": float("inf")},
+        {"max_leakage": 0.3},
+        {"method": "x"},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"label_aware": True},
+        {"divergence": "kl"},
+        {"method": "minmax", "rho": 0.8},
+        {"method": "minmax", "fairness": 1.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(bundle: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import MissingExtraError, UsageError
+from privsdk.errors import MissingExtraError
 from privsdk.filters import Filter
 from privsdk.fitting import check as checking
-from privsdk.fitting.default import Asked, fit_flow
+from privsdk.fitting.asked import Asked
+from privsdk.fitting.default import fit_flow
 from privsdk.fitting.material import gather
 from privsdk.fitting.wish import resolve
+from privsdk.progress import Progress
 
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
@@ -25,9 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
-Progress = Callable[[str, int, int], None]
-
 THREADS = 2
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def fit(
@@ -71,7 +73,7 @@ def fit(
 
     :raises UnknownLabelError: a name is none of the bundle's attributes.
     :raises UnworkablePairError: a label is both private and utility, or has one class only.
-    :raises UsageError: an argument is out of its range.
+    :raises UsageError: an argument is out of its range, or belongs to the other method.
     :raises MissingExtraError: "minmax" without torch.
     :raises NotReachedError: ``budget`` or ``max_leakage`` was not reached.
     """
@@ -79,11 +81,9 @@ def fit(
 
     begun = time.perf_counter()
     wish = resolve(private, utility, bundle.attributes, keep)
-    asked = Asked(fairness, a, rho, budget, max_leakage, seed)
+    asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
-    if method not in ("flow", "minmax"):
-        raise UsageError(f"there is no method {method!r}: choose 'flow' or 'minmax'")
     if method == "minmax" and not with_torch:
         raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
     material = gather(bundle, wish, data, labels, seed)
@@ -119,10 +119,12 @@ def _torch_as_it_was() -> Iterator[None]:
     """At most two threads for torch while a filter is fitted; its threads and random state are restored."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, THREADS))
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    # Threads and random state are the process's: of two fits at once the second would restore those of the first.
+    with _ONE_AT_A_TIME:
+        before = torch.get_num_threads()
+        torch.set_num_threads(min(before, THREADS))
+        try:
+            with torch.random.fork_rng(devices=[]):
+                yield
+        finally:
+            torch.set_num_threads(before)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import NotReachedError, UsageError
+from privsdk.errors import NotReachedError
 from privsdk.filters.code import CodeFlow
 from privsdk.filters.flow import FlowFilter
+from privsdk.fitting.asked import Asked
 from privsdk.fitting.closed_form import conditional_affine
 from privsdk.fitting.fair_score import Candidate, candidates
 from privsdk.fitting.material import Material, Part
 from privsdk.fitting.wish import Wish
+from privsdk.progress import Progress
 
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
 
 Floats = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 
 FAIRNESS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 1.0)
 # What a classifier loses that reads the utility score; a release has the fair score as its utility score.
@@ -29,30 +30,6 @@ UTILITY_LOST = 0.005
 DRAWS = 4
 POPULATION = 4096
 SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The numbers of a fit, each in its range."""
-
-    fairness: float | None
-    a: float
-    rho: float
-    budget: float | None
-    max_leakage: float | None
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.fairness is not None and not 0 <= self.fairness < float("inf"):
-            raise UsageError(f"fairness is {self.fairness}: it is 0 or more")
-        if not 0 <= self.a <= 1:
-            raise UsageError(f"a is {self.a}: it lies between 0 (the mean score) and 1 (a drawn one)")
-        if not 0 < self.rho <= 1:
-            raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
-        if self.budget is not None and not self.budget > 0:
-            raise UsageError(f"the budget is {self.budget}: it is above 0")
-        if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
-            raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")
 
 
 def fit_flow(
@@ -131,7 +108,7 @@ def _within_budget(
     """Lowers a, then raises lambda, until the distortion on validation latents is within the budget."""
     reached = []
     for choice in choices:
-        for share in (value * a for value in SMALLER_A):
+        for share in dict.fromkeys(value * a for value in SMALLER_A):
             tried = replace(fitted, fair_score=choice.score, a=share)
             released = tried.perturb(validation.mean, validation.variance, seeds)
             reached.append(distortion(released, validation, tried.flow.used))

@@ -26,13 +26,13 @@ from privsdk.errors import UnworkablePairError, UsageError
 from privsdk.filters import divergences, posterior
 from privsdk.filters.linear import LinearFilter
 from privsdk.filters.nonlinear import NonlinearFilter
-from privsdk.fitting.check import auroc, torch_attackers
+from privsdk.fitting.check import judge, torch_attackers
 from privsdk.fitting.data import FitData
+from privsdk.progress import Progress
 
 Floats = NDArray[np.float32]
 Form = Literal["linear", "nonlinear"]
 Divergence = Literal["l2", "kl"]
-Progress = Callable[[str, int, int], None]
 
 BUDGET_SHARE = 0.3  # of the mean squared distance between the latents of two samples
 RESTARTS = 2
@@ -54,7 +54,6 @@ AVERAGE = 0.98  # the filter's weights are averaged over about 1 / (1 - AVERAGE)
 VALIDATION = 0.2
 MEASURED = 4000  # latents on which the budget of the frozen filter is held
 MEASURED_KL = 500  # the same for the KL of a linear filter, which takes a determinant for each
-CHECKED = 6000  # latents on which the attackers that choose among restarts are trained
 PRIVATE_ATTACKERS = ("logistic", "mlp standardised")
 UTILITY_READER = "logistic"
 
@@ -104,7 +103,7 @@ def fit_minmax(
         candidates.append(fitting.frozen())
     costs = []
     for candidate in candidates:
-        costs.append(_cost(candidate, training, validation, seed))
+        costs.append(_cost(candidate, validation, seed))
         report("choice", len(costs), RESTARTS)
     return candidates[int(np.argmin(costs))]
 
@@ -124,40 +123,24 @@ def _check_arguments(data: FitData, form: str, label_aware: bool, budget: float 
         raise UnworkablePairError("a utility label has one class only: there is nothing to keep")
 
 
-def _cost(fitted: LinearFilter | NonlinearFilter, training: FitData, validation: FitData, seed: int) -> float:
-    """How much freshly trained attackers tell of the private label, less what is told of the utility labels.
+def _cost(fitted: LinearFilter | NonlinearFilter, validation: FitData, seed: int) -> float:
+    """How much attackers, trained afresh, tell of the private label, less what is told of the utility labels.
 
-    Both as AUROC on released validation latents: the strongest attacker's on the most exposed class, and the
-    mean of logistic regression's over the utility labels.
+    Both as AUROC on released validation latents, each half judged by who was trained on the other: the strongest
+    attacker's on the most exposed class, and the mean of logistic regression's over the utility labels.
     """
-    training = training[:CHECKED]
-    rng = np.random.default_rng([seed, 1])
-    known, judged = (
-        fitted.perturb(
-            part.mean,
-            part.variance,
-            rng.integers(0, 2**63, len(part), dtype=np.uint64),
-            part.private if fitted.label_aware else None,
-        )
-        for part in (training, validation)
-    )
+    seeds = np.random.default_rng([seed, 1]).integers(0, 2**63, len(validation), dtype=np.uint64)
+    private = validation.private if fitted.label_aware else None
+    released = fitted.perturb(validation.mean, validation.variance, seeds, private)
     attackers = torch_attackers(seed)
 
-    def told(attacker: str, labels: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> float:
-        return auroc(attackers[attacker](known, labels.astype(np.float32), judged), held_out.astype(np.float32))
+    def told(attacker: str, labels: NDArray[np.bool_]) -> float:
+        return judge(attackers[attacker], released, labels.astype(np.float32)).leakage
 
-    classes = range(1 if training.private_classes == 2 else 0, training.private_classes)
-    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from it, before they get others
-        leaked = [
-            told(attacker, training.private == label, validation.private == label)
-            for attacker in PRIVATE_ATTACKERS
-            for label in classes
-        ]
-        kept = [
-            told(UTILITY_READER, of_training > 0, of_validation > 0)
-            for of_training, of_validation in zip(training.utility.T, validation.utility.T, strict=True)
-        ]
-    return max(max(value, 1 - value) for value in leaked) - float(np.mean(kept))
+    classes = range(1 if validation.private_classes == 2 else 0, validation.private_classes)
+    leaked = [told(attacker, validation.private == label) for attacker in PRIVATE_ATTACKERS for label in classes]
+    kept = [told(UTILITY_READER, labels > 0) for labels in validation.utility.T]
+    return max(leaked) - float(np.mean(kept))
 
 
 class _Fitting:

@@ -1,0 +1,50 @@
+"""What a caller asks of a fit, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privsdk.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings of a fit, each in its range and of the method that it is for."""
+
+    method: str
+    fairness: float | None
+    a: float
+    rho: float
+    budget: float | None
+    max_leakage: float | None
+    label_aware: bool
+    form: str
+    divergence: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.method not in ("flow", "minmax"):
+            raise UsageError(f"there is no method {self.method!r}: choose 'flow' or 'minmax'")
+        if self.method == "flow":
+            others = {
+                "label_aware": self.label_aware,
+                "form": self.form != "nonlinear",
+                "divergence": self.divergence != "l2",
+            }
+        else:
+            others = {"fairness": self.fairness is not None, "a": self.a != 1, "rho": self.rho != 1}
+        if given := [name for name, was_given in others.items() if was_given]:
+            other = "minmax" if self.method == "flow" else "flow"
+            raise UsageError(f"{' and '.join(given)} is for method {other}: leave it out, or choose that method")
+        if self.fairness is not None and not 0 <= self.fairness < float("inf"):
+            raise UsageError(f"fairness is {self.fairness}: it is 0 or more")
+        if not 0 <= self.a <= 1:
+            raise UsageError(f"a is {self.a}: it lies between 0 (the mean score) and 1 (a drawn one)")
+        if not 0 < self.rho <= 1:
+            raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
+        if self.budget is not None and not 0 < self.budget < float("inf"):
+            raise UsageError(f"the budget is {self.budget}: it is above 0 and finite")
+        if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
+            raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"the seed is {self.seed}: it is a whole number from 0 to 2**63 - 1")
