@@ -201,7 +201,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
     )
     quantiles = np.linspace(-12, 12, 9, dtype=np.float32)
     fair_score = FairScore(
-        strength=np.array(0, np.float32),
+        strength=np.zeros(1, np.float32),
         centres=np.array([[[-1, 1]]], np.float32),
         members=np.tile(quantiles, (1, 1, 2, 1)),
         everyone=quantiles[None, None],

@@ -32,7 +32,7 @@ class FairScore:
 
     For V utility scores and S steps, ``centres`` [V, S, B] are the private scores and ``members`` [V, S, B, Q]
     the quantiles (from the least to the greatest) that F(. | s_p) is read from, between the two nearest of B
-    groups of people; ``everyone`` [V, S, Q] those of F.  ``strength`` is float32 [].
+    groups of people; ``everyone`` [V, S, Q] those of F.  ``strength`` is float32 [1].
     """
 
     strength: Floats
@@ -48,7 +48,7 @@ class FairScore:
         for utility in range(kept):
             for step in range(steps):
                 table = self.centres[utility, step], self.members[utility, step], self.everyone[utility, step]
-                fair[:, utility] = moved(fair[:, utility], scores[:, step % private], *table, float(self.strength))
+                fair[:, utility] = moved(fair[:, utility], scores[:, step % private], *table, float(self.strength[0]))
         return fair.astype(np.float32)
 
     def arrays(self) -> dict[str, Floats]:

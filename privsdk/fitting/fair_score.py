@@ -52,7 +52,7 @@ def fair_score(scores: Floats, private: int, strength: float) -> FairScore:
             tables.append((centres, members, everyone))
     shape = scores.shape[1] - private, steps
     stacked = [np.stack(parts).reshape(*shape, *parts[0].shape) for parts in zip(*tables, strict=True)]
-    return FairScore(np.array(strength, np.float32), *stacked)
+    return FairScore(np.array([strength], np.float32), *stacked)
 
 
 def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float]) -> list[Candidate]:
