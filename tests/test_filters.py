@@ -9,8 +9,9 @@ import pytest
 from a_bundle import SIZE, UNUSED, MadeUpBundle, made_up_bundle
 
 from privsdk import filters
+from privsdk.arrays import pack, unpack
 from privsdk.errors import PrivatizerError
-from privsdk.filters.code import CodeFlow, features
+from privsdk.filters.code import CodeFlow, Moments, features
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
 from privsdk.fitting.closed_form import conditional_affine
@@ -94,6 +95,23 @@ def test_the_code_and_its_inverse(bundle: MadeUpBundle, flow_filter: FlowFilter)
     code = flow_filter.code.forward(x, scores)
     assert np.abs(flow_filter.code.inverse(code, scores) - x).max() < 1e-4
     assert np.abs(np.corrcoef(np.c_[code, scores[:, 0]].T)[-1, :-1]).max() < 0.15
+
+
+def test_moments_give_the_mean_of_people_for_any_labels() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 4, (20_000, 5)).astype(np.float32)
+    x = rng.standard_normal((20_000, 3)).astype(np.float32)
+    x[:, 0] += np.abs(scores[:, 3])
+    x[:, 2] -= scores[:, 1]
+    moments = Moments.of(x, scores)
+    columns = [3, 1]
+    basis = features(scores[:, columns], moments.knots[:, columns])
+    told = basis @ moments.mean(columns)
+    assert np.abs(told[:, 0] - np.abs(scores[:, 3])).mean() < 0.5
+    assert np.abs(told[:, 2] + scores[:, 1]).mean() < 0.2
+    assert np.abs(told[:, 1]).mean() < 0.05
+    again = Moments.from_arrays(unpack(pack(moments.arrays(), {}))[0])
+    assert np.array_equal(again.mean(columns), moments.mean(columns))
 
 
 def test_hat_functions_sum_to_one() -> None:

@@ -67,7 +67,6 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minmax, "STEPS", 20)
     monkeypatch.setattr(minmax, "BATCH", 128)
     monkeypatch.setattr(minmax, "WARM_UP", 5)
-    monkeypatch.setattr(minmax, "CHECKED", 300)
 
 
 @pytest.fixture
