@@ -30,13 +30,14 @@ from export.to_onnx import as_exported, decoder_graph, differences, encoder_grap
 from export.train import VAE, train_teacher, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
+from privsdk.audit.metrics import calibration_error
 from privsdk.bundle import Bundle
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.scores import ScoreNetwork, clipped
-from privsdk.fitting.classifiers import calibration_error, train_scores
+from privsdk.fitting.classifiers import train_scores
 from privsdk.names import match
 from privsdk.store.folder import write_atomically
 
@@ -187,14 +188,13 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
         **compared,
         **{f"memorisation: {k}": v for k, v in memorisation(seen.mean, unseen.mean, public.mean).items()},
     }
-    calibration = calibration_error(said, validation.labels.astype(np.float32))
 
     attributes = [
         Attribute(
             name,
             base_rate=float(training.labels[:, i].mean()),
             accuracy=float(((said[:, i] > 0) == validation.labels[:, i]).mean()),
-            calibration_error=float(calibration[i]),
+            calibration_error=calibration_error(validation.labels[:, i], said[:, i]),
             gap=UNKNOWN_GAP,
             gap_measured=False,
         )

@@ -48,11 +48,6 @@ def sample_seeds(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], pur
     return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 
-def generators(seeds: Seeds, purpose: str) -> list[np.random.Generator]:
-    """A generator for each seed: the stream of a row depends on its seed and on ``purpose`` alone."""
-    return [np.random.Generator(_stream(seed, purpose)) for seed in seeds]
-
-
 def uniform(seeds: Seeds, purpose: str) -> NDArray[np.float64]:
     """One number in [0, 1) for each seed: float64 [N]."""
     return uniforms(seeds, 1, purpose)[:, 0]

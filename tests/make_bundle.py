@@ -206,7 +206,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
         members=np.tile(quantiles, (1, 1, 2, 1)),
         everyone=quantiles[None, None],
     )
-    population = bundle.scores.scores(bundle.public.mean, [0, 1])
+    population = bundle.scores.only([0, 1]).scores(bundle.public.mean)
     fitted = FlowFilter(
         bundle.scores.only([0, 1]), bundle.flow, CodeFlow(affine, None), fair_score, population, private=1
     )

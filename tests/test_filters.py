@@ -124,12 +124,13 @@ def test_hat_functions_sum_to_one() -> None:
 
 def test_gradients_are_those_of_the_scores(bundle: MadeUpBundle) -> None:
     z = bundle.public.mean[:5].astype(np.float64)
-    scores, gradient = bundle.scores.gradient(z, COLUMNS)
-    assert np.allclose(scores, bundle.scores.scores(z, COLUMNS), atol=1e-5)
+    network = bundle.scores.only(COLUMNS)
+    scores, gradient = network.gradient(z)
+    assert np.allclose(scores, network.scores(z), atol=1e-5)
     for dimension in range(SIZE):
         step = np.zeros(SIZE)
         step[dimension] = 1e-2
-        slope = (bundle.scores.scores(z + step, COLUMNS) - bundle.scores.scores(z - step, COLUMNS)) / 2e-2
+        slope = (network.scores(z + step) - network.scores(z - step)) / 2e-2
         assert np.allclose(gradient[:, :, dimension], slope, atol=5e-3)
 
 

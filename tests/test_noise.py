@@ -79,10 +79,10 @@ def test_the_order_of_bytes_in_memory_does_not_matter() -> None:
     assert (noise.sample_seeds(KEY, numbers, "p") == noise.sample_seeds(KEY, swapped, "p")).all()
 
 
-def test_generators_are_independent_of_the_batch() -> None:
+def test_draws_are_independent_of_the_batch() -> None:
     seeds = np.array([5, 6, 7], np.uint64)
-    together = [generator.random() for generator in noise.generators(seeds, "p")]
-    assert together == [noise.generators(seeds[[row]], "p")[0].random() for row in range(3)]
+    together = noise.uniform(seeds, "p")
+    assert together.tolist() == [noise.uniform(seeds[[row]], "p")[0] for row in range(3)]
 
 
 def test_a_short_key_is_refused() -> None:

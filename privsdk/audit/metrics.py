@@ -96,7 +96,7 @@ def best_threshold(labels: NDArray, scores: NDArray) -> float:
 
 
 def calibration_error(labels: NDArray, log_odds: NDArray, bins: int = 15) -> float:
-    """Expected calibration error: mean |P(label) said - P(label) found|, over bins of equal count.
+    """Expected calibration error: mean |P(label) said - P(label) found|, over bins of equal count (Naeini et al. 2015).
 
     ``log_odds`` are the scores s with P(label = 1) = 1 / (1 + exp(-s)).
     """

@@ -34,15 +34,15 @@ class ScoreNetwork:
     out_bias: Floats
     temperature: Floats
 
-    def scores(self, z: Floats, columns: Sequence[int] | None = None) -> Floats:
-        """The log-odds of the attributes in ``columns`` (or of all): float32 [N, Z] to float32 [N, K]."""
-        skip, out, out_bias = self._columns(columns)
+    def scores(self, z: Floats) -> Floats:
+        """The log-odds of the attributes: float32 [N, Z] to float32 [N, A]."""
+        skip, out, out_bias = self._calibrated()
         x = (z - self.shift) * self.inverse_scale
         return (x @ skip + elu(x @ self.hidden + self.hidden_bias) @ out + out_bias).astype(np.float32)
 
-    def gradient(self, z: Floats, columns: Sequence[int] | None = None) -> tuple[Floats, Floats]:
-        """Scores and their gradients with respect to z: float32 [N, K] and float32 [N, K, Z]."""
-        skip, out, out_bias = self._columns(columns)
+    def gradient(self, z: Floats) -> tuple[Floats, Floats]:
+        """Scores and their gradients with respect to z: float32 [N, A] and float32 [N, A, Z]."""
+        skip, out, out_bias = self._calibrated()
         x = (z - self.shift) * self.inverse_scale
         before = x @ self.hidden + self.hidden_bias
         after = elu(before)
@@ -73,14 +73,8 @@ class ScoreNetwork:
         """The network whose weights are in ``arrays``; other names in it are passed over."""
         return cls(*(np.ascontiguousarray(arrays[field.name], np.float32) for field in fields(cls)))
 
-    def _columns(self, columns: Sequence[int] | None) -> tuple[Floats, Floats, Floats]:
-        chosen: slice | list[int] = slice(None) if columns is None else list(columns)
-        temperature = self.temperature[chosen]
-        return (
-            self.skip[:, chosen] / temperature,
-            self.out[:, chosen] / temperature,
-            self.out_bias[chosen] / temperature,
-        )
+    def _calibrated(self) -> tuple[Floats, Floats, Floats]:
+        return self.skip / self.temperature, self.out / self.temperature, self.out_bias / self.temperature
 
 
 def elu(x: NDArray[np.floating[Any]]) -> Floats:

@@ -159,21 +159,6 @@ def temperatures(logits: Floats, labels: Floats) -> Floats:
     return grid[np.argmin(losses, axis=0)].astype(np.float32)
 
 
-def calibration_error(scores: Floats, labels: Floats, bins: int = 15) -> Floats:
-    """For each attribute the expected calibration error: float32 [A].
-
-    The mean over equally filled bins of |mean label - mean probability| (Naeini et al. 2015, with bins of
-    equal mass).
-    """
-    probability = 1 / (1 + np.exp(-scores.astype(np.float64)))
-    errors = []
-    for column in range(scores.shape[1]):
-        parts = np.array_split(np.argsort(scores[:, column], kind="stable"), bins)
-        gaps = [abs(labels[part, column].mean() - probability[part, column].mean()) * len(part) for part in parts]
-        errors.append(sum(gaps) / len(scores))
-    return np.array(errors, np.float32)
-
-
 def train_logistic(z: Tensor, labels: Tensor, decay: float = 1e-3) -> nn.Module:
     """A logistic regression of binary ``labels`` [N] on ``z`` [N, D], to convergence."""
     model = nn.Linear(z.shape[1], 1)
