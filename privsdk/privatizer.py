@@ -18,6 +18,7 @@ from privsdk.arrays import Arrays, pack, unpack
 from privsdk.bundle import Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
+from privsdk.filters import posterior
 from privsdk.progress import Progress
 from privsdk.release import Names, Release, release
 from privsdk.samples.faces import Faces
@@ -289,15 +290,13 @@ class Privatizer:
         return np.where(np.isfinite(z), z, 0).astype(np.float32), refused
 
     def _classes(self, private: NDArray[Any] | None) -> NDArray[np.int64] | None:
-        """Labels [N, P] or [N] as the one class a sample that a label-aware filter was fitted with: sum of
-        y_i 2^i.
-        """
+        """Labels [N, P] or [N] as the one class a sample that a label-aware filter was fitted with."""
         if not self.label_aware or private is None:
             return None
         labels = np.asarray(private).reshape(len(private), -1)
         if labels.shape[1] != len(self.private) or not np.isin(labels, (0, 1)).all():
             raise UsageError(f"private labels are int [N, {len(self.private)}], 0 or 1: {', '.join(self.private)}")
-        return labels.astype(np.int64) @ 2 ** np.arange(len(self.private))
+        return posterior.classes(labels)
 
     def _try_out(self) -> None:
         size = self.bundle.latent_size

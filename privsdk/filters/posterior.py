@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,11 @@ def sample(
     if not used.all():
         z[:, ~used] = noise.normal(seeds, int((~used).sum()), "unused")
     return z
+
+
+def classes(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """P binary labels y of each row, [N, P], as the one class that a filter knows: sum of y_i 2^i, int64 [N]."""
+    return labels.astype(np.int64) @ 2 ** np.arange(labels.shape[1])
 
 
 def checked_private(private: NDArray[np.integer] | None, count: int, classes: int) -> NDArray[np.integer]:

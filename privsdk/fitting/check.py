@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.filters import Filter
+from privsdk.filters import Filter, posterior
 from privsdk.fitting.material import Part
 from privsdk.fitting.wish import Wish
 
@@ -57,7 +57,7 @@ def check(
     hidden = len(wish.private)
     rng = np.random.default_rng([seed, 2])
     seeds = rng.integers(0, 2**63, len(part), dtype=np.uint64)
-    combined = part.labels[:, :hidden].astype(np.int64) @ (2 ** np.arange(hidden))
+    combined = posterior.classes(part.labels[:, :hidden])
     released = filter_.perturb(part.mean, part.variance, seeds, combined if filter_.label_aware else None)
     unfiltered = part.draw(rng)
     sought = {name: part.labels[:, column] for column, name in enumerate(wish.private)}

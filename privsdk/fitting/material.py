@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.errors import UnworkablePairError, UsageError
+from privsdk.filters import posterior
 from privsdk.filters.scores import clipped
 from privsdk.fitting.data import FitData
 from privsdk.fitting.wish import Wish
@@ -66,11 +67,10 @@ class Material:
         """Train and validation part for the min-max fit; several private labels become one class."""
         part = self.train.beside(self.validation)
         hidden = len(wish.private)
-        weights = 2 ** np.arange(hidden)
         return FitData(
             part.mean,
             part.variance,
-            (part.labels[:, :hidden] @ weights).astype(np.int64),
+            posterior.classes(part.labels[:, :hidden]),
             2**hidden,
             part.labels[:, hidden:],
             used,
