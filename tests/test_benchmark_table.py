@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.faces import Cell, Goal, Line, table
+from benchmarks.faces.measurements import Cell
+from benchmarks.faces.table import Goal, Line, table
 from privsdk.audit.metrics import Estimate
 
 

@@ -1,15 +1,7 @@
-"""Every figure that is promised of the faces bundle, measured on CelebA's test partition.
-
-    PRIVSDK_DATA=... python -m benchmarks.faces [--bundle faces] [--seeds 3] [--labels ...] [--rows ...]
-
-Filters are fitted from the bundle alone, as on a device; attackers are trained afresh under both protocols
-of ``privsdk.audit.protocols`` and the strongest attack counts.  What is finished is kept in ``runs/``, so a
-run that was killed goes on where it was.  docs/measuring.md says how each figure is defined.
-"""
+"""What is measured: each part once, kept under the bundle's digest."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -29,29 +21,16 @@ import privsdk
 from export.datasets import celeba
 from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
 from export.realism import frechet_distance
-from privsdk import bench, noise
+from privsdk import noise
 from privsdk.audit import metrics
 from privsdk.audit.attackers import ATTACKERS, LogisticRegression, StandardisedPerceptron
-from privsdk.audit.ceilings import label_ceiling
 from privsdk.audit.metrics import Estimate
 from privsdk.audit.protocols import Released, attack, from_training_partition
 from privsdk.codec import Codec, Latents
-from privsdk.names import match
 from privsdk.privatizer import Privatizer
 from privsdk.store.folder import write_atomically
 
-LABELS = (
-    "Male",
-    "Young",
-    "Attractive",
-    "High_Cheekbones",
-    "Big_Lips",
-    "Big_Nose",
-    "Eyeglasses",
-    "Wavy_Hair",
-)
 UTILITY = "Smiling"
-MINMAX_SEEDS = 5
 LARGE = 1.0  # a lambda at which the fair score is as good as independent of the private label
 AVERAGED = 100  # releases of each face
 AVERAGED_FACES = 300  # that are attacked,
@@ -69,84 +48,6 @@ FITS: Mapping[str, Mapping[str, Any]] = {
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a figure should be: at most, or at least, ``limit``."""
-
-    limit: float
-    at_most: bool = True
-
-    def __str__(self) -> str:
-        return f"{'<=' if self.at_most else '>='} {_number(self.limit)}"
-
-    def met_by(self, value: float) -> bool:
-        return value <= self.limit if self.at_most else value >= self.limit
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table: a figure over several seeds, against its goal."""
-
-    row: str
-    what: str
-    estimates: Sequence[Estimate]
-    goal: Goal | None = None
-    note: str = ""
-
-    @property
-    def mean(self) -> Estimate:
-        return Estimate.mean(list(self.estimates))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over the seeds."""
-        values = [one.value for one in self.estimates]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-    @property
-    def verdict(self) -> str:
-        """Met or missed by the mean; "not decided" where the interval holds both."""
-        if not self.estimates:
-            return "not measured"
-        if self.goal is None:
-            return "-"
-        mean = "met" if self.goal.met_by(self.mean.value) else "missed"
-        if not len(self.mean.draws):
-            return mean
-        sides = {self.goal.met_by(side) for side in self.mean.interval}
-        return mean if len(sides) == 1 else f"not decided (mean {mean})"
-
-    def cells(self) -> tuple[str, ...]:
-        """The line as text: row, what, goal, mean, spread, interval, verdict, note."""
-        if not self.estimates:
-            return self.row, self.what, str(self.goal or "-"), "-", "-", "-", self.verdict, self.note
-        low_high = "-"
-        if len(self.mean.draws):
-            low_high = " to ".join(_number(side) for side in self.mean.interval)
-        spread = "-" if np.isnan(self.spread) else _number(self.spread)
-        return (
-            self.row,
-            self.what,
-            str(self.goal or "-"),
-            _number(self.mean.value),
-            f"{spread} ({len(self.estimates)})",
-            low_high,
-            self.verdict,
-            self.note,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "row": self.row,
-            "what": self.what,
-            "goal": None if self.goal is None else str(self.goal),
-            "values": [one.value for one in self.estimates],
-            "interval": list(self.mean.interval) if self.estimates and len(self.mean.draws) else None,
-            "verdict": self.verdict,
-            "note": self.note,
-        }
 
 
 @dataclass(frozen=True)
@@ -468,8 +369,8 @@ class Faces:
                 "gradient of reconstructions": self.mean_of(_gradients(made) / sharpness),
                 "faces found": self.mean_of(found_by(detector, released).astype(np.float64)),
                 "faces found in crops": self.mean_of(found_by(detector, real).astype(np.float64)),
-                "frechet": _alone(frechet_distance(network.features(released), reference)),
-                "frechet of reconstructions": _alone(frechet_distance(network.features(made), reference)),
+                "frechet": alone(frechet_distance(network.features(released), reference)),
+                "frechet of reconstructions": alone(frechet_distance(network.features(made), reference)),
             }
             return Cell(figures)
 
@@ -489,195 +390,9 @@ class Faces:
             network = self.pixel_attack(f"raw-{label}", real, self.images.attributes, seed)
             made = codec.decode(codec.encode(real).mean)
             distance = frechet_distance(network.features(made), network.features(real))
-            return Cell({"frechet": _alone(distance)})
+            return Cell({"frechet": alone(distance)})
 
         return self.cell(f"plain decoder {label} {seed}", measure)
-
-
-def row_unfiltered(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    for label, least in (("Male", 0.975), (UTILITY, 0.885)):
-        found = [faces.unfiltered(label, seed)["accuracy"] for seed in faces.seeds]
-        yield Line("unfiltered", f"{label}: accuracy", found, Goal(least, at_most=False))
-
-
-def row_against_pixels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    below = []
-    for seed in faces.seeds:
-        raw = faces.from_pixels("raw", "Male", seed)
-        latents = Estimate.mean([faces.unfiltered(label, seed)["accuracy"] for label in LABELS])
-        below.append(Estimate.mean([raw[f"accuracy {label}"] for label in LABELS]) - latents)
-    yield Line("against-pixels", "mean accuracy of eight labels: CNN on raw pixels - latents", below, Goal(0.025))
-
-
-def row_labels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    test = faces.rows(TEST)
-    for label in labels:
-        found = [faces.hidden(label, "flow", seed) for seed in faces.seeds]
-        ceiling = label_ceiling(faces.labels(label, test), faces.labels(UTILITY, test))
-        allowed = 0.60 if label == "Male" else ceiling + (0.05 if label == "Eyeglasses" else 0.04)
-        yield Line(
-            "labels",
-            f"{label} hidden: leakage",
-            [one["leakage"] for one in found],
-            Goal(round(allowed, 4)),
-            f"ceiling {_number(ceiling)}; {_strongest(found)}",
-        )
-        lost = [faces.lost(one, seed) for one, seed in zip(found, faces.seeds, strict=True)]
-        most = 0.02 if label == "High_Cheekbones" else 0.005
-        yield Line("labels", f"{label} hidden: {UTILITY}'s accuracy lost", lost, Goal(most))
-
-
-def _both(faces: Faces, row: str, kind: str, label: str, leaks: float | None, loses: float | None) -> Iterator[Line]:
-    """Leakage and accuracy lost of one kind of fit."""
-    seeds = range(MINMAX_SEEDS) if kind.startswith("min-max") else faces.seeds
-    found = [faces.hidden(label, kind, seed) for seed in seeds]
-    lost = [faces.lost(one, seed) for one, seed in zip(found, seeds, strict=True)]
-    leakage = [one["leakage"] for one in found]
-    goal = None if leaks is None else Goal(leaks)
-    yield Line(row, f"{kind}, {label} hidden: leakage", leakage, goal, _strongest(found))
-    goal = None if loses is None else Goal(loses)
-    yield Line(row, f"{kind}, {label} hidden: {UTILITY}'s accuracy lost", lost, goal)
-
-
-def row_parity(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    yield from _both(faces, "parity", "lambda large", "Male", 0.56, 0.020)
-    yield from _both(faces, "parity", "lambda large, rho .8", "Male", 0.545, 0.020)
-
-
-def row_closed_form(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    for label, leaks in (("Male", 0.65), ("Young", 0.59), ("Eyeglasses", 0.64)):
-        yield from _both(faces, "closed-form", "closed form", label, leaks, 0.008)
-
-
-def row_distortion(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    for label in ("Male", "Young", "Eyeglasses"):
-        found = [faces.hidden(label, "flow", seed)["distortion"] for seed in faces.seeds]
-        yield Line("distortion", f"{label} hidden: share of the distance to another's latent", found, Goal(0.15))
-
-
-def row_minmax(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    for kind in FITS:
-        if kind.startswith("min-max"):
-            yield from _both(faces, "minmax", kind, "Male", None, None)
-
-
-def row_detected(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    found = [faces.through_detector("Male", seed) for seed in faces.seeds]
-    more = [one["leakage, aligned"] - one["leakage, crops"] for one in found]
-    less = [one["kept, crops"] - one["kept, aligned"] for one in found]
-    note = f"{found[0].notes['found']} of {found[0].notes['of']} faces found"
-    yield Line("detected", "Male's leakage: detected faces - crops", more, Goal(0.02), note)
-    yield Line("detected", f"{UTILITY}'s accuracy: crops - detected faces", less, Goal(0.02))
-
-
-def row_pixels(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    found = [faces.from_pixels("released", "Male", seed) for seed in faces.seeds]
-    unfiltered = [faces.from_pixels("reconstructions", "Male", seed) for seed in faces.seeds]
-    latents = [faces.hidden("Male", "flow", seed)["leakage"] for seed in faces.seeds]
-    more = [one["leakage"] - other for one, other in zip(found, latents, strict=True)]
-    note = f"CNN {_number(float(np.mean([one['leakage'].value for one in found])))}"
-    yield Line("pixels", "Male's leakage: CNN on released pixels - latents", more, Goal(0.02), note)
-    lost = [
-        before[f"accuracy {UTILITY}"] - after[f"accuracy {UTILITY}"]
-        for before, after in zip(unfiltered, found, strict=True)
-    ]
-    yield Line("pixels", f"{UTILITY}'s accuracy by CNN: reconstructions - released", lost, Goal(0.015))
-
-
-def row_averaged(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    found = [faces.averaged("Male", seed) for seed in faces.seeds]
-    for form, most in (("keyed", 0.01), ("redrawn", 0.03)):
-        more = [one[form] - one["one"] for one in found]
-        what = f"Male's leakage, {AVERAGED} releases of {AVERAGED_FACES} faces, {form}: average - one"
-        yield Line("averaged", what, more, Goal(most))
-
-
-def row_appearance(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    found = [faces.appearance("Male", seed) for seed in faces.seeds]
-
-    def over(name: str) -> list[Estimate]:
-        return [one[name] for one in found]
-
-    def mean(name: str) -> str:
-        return _number(float(np.mean([one.value for one in over(name)])))
-
-    yield Line("appearance", "squared error of a reconstruction", over("squared error"), Goal(80))
-    note = f"in crops {mean('faces found in crops')}"
-    yield Line("appearance", "a detector finds a face", over("faces found"), Goal(0.99, at_most=False), note)
-    note = f"of reconstructions {mean('gradient of reconstructions')}"
-    yield Line("appearance", "pixel gradient against real", over("gradient"), Goal(0.85, at_most=False), note)
-    plain = [faces.plain_decoder("Male", seed) for seed in faces.seeds]
-    note = f"distance of releases {mean('frechet')}, of reconstructions {mean('frechet of reconstructions')}"
-    shares = [
-        _alone(one["frechet of reconstructions"].value / other["frechet"].value)
-        for one, other in zip(found, plain, strict=True)
-        if other is not None
-    ]
-    if not shares:
-        note += "; needs --plain"
-    yield Line("appearance", "Frechet distance against a plain decoder's", shares, Goal(0.5), note)
-
-
-def row_latency(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    opened = privsdk.Bundle.open(faces.opened_as, 1)
-    sample = opened.decode(opened.public.mean[:1])
-    taken = bench.timed(lambda: opened.decode(opened.encode(sample).mean), seconds=2)
-    found = [_alone(1000 * float(np.median(taken)))]
-    yield Line("latency", "encode + decode, one face, one thread, ms", found, Goal(5), bench.cpu_name())
-
-
-Row = Callable[[Faces, Sequence[str]], Iterator[Line]]
-
-ROWS: Mapping[str, Row] = {
-    "unfiltered": row_unfiltered,
-    "labels": row_labels,
-    "parity": row_parity,
-    "closed-form": row_closed_form,
-    "distortion": row_distortion,
-    "minmax": row_minmax,
-    "detected": row_detected,
-    "against-pixels": row_against_pixels,
-    "pixels": row_pixels,
-    "averaged": row_averaged,
-    "appearance": row_appearance,
-    "latency": row_latency,
-}
-
-
-def table(lines: Sequence[Line]) -> str:
-    """Markdown."""
-    head = ("row", "what", "goal", "mean", "spread (seeds)", "95% interval", "verdict", "note")
-    texts = [head, ("---",) * len(head), *(line.cells() for line in lines)]
-    return "\n".join("| " + " | ".join(text) + " |" for text in texts)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faces", description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default="faces", help="a shipped bundle, or the folder of one")
-    parser.add_argument("--seeds", type=int, default=3, help="of fit and attack; min-max takes five")
-    parser.add_argument("--labels", nargs="+", default=LABELS, help="private labels of the row 'labels'")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="all by default")
-    parser.add_argument("--plain", type=Path, help="a bundle whose decoder knew squared error and KL alone")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    asked = parser.parse_args(arguments)
-    if not (data := os.environ.get("PRIVSDK_DATA")):
-        parser.error("PRIVSDK_DATA is not set: it names the folder that holds celeba/ in its official layout")
-
-    faces = Faces(asked.bundle, Path(data), asked.runs, asked.seeds, asked.plain, asked.threads)
-    labels = [match(label, LABELS) for label in asked.labels]
-    lines = [line for row in asked.rows for line in ROWS[row](faces, labels)]
-    print(f"bundle {faces.bundle.name} {faces.bundle.digest[:12]}, {asked.seeds} seeds, {bench.cpu_name()}\n")
-    print(table(lines))
-    if asked.json is not None:
-        write_atomically(asked.json, json.dumps([line.to_json() for line in lines], indent=1).encode())
-
-
-def _strongest(found: Sequence[Cell]) -> str:
-    """Who the strongest attackers were, over the seeds."""
-    names = {f"{one['attacker']} ({one['samples']})" for one in (cell.notes["attacks"][0] for cell in found)}
-    return "strongest: " + ", ".join(sorted(names))
 
 
 def _halves(released: Released, first: int) -> tuple[Released, Released]:
@@ -693,7 +408,7 @@ def _gradients(pixels: Pixels) -> NDArray[np.float64]:
     return (across + down) / 2
 
 
-def _alone(value: float) -> Estimate:
+def alone(value: float) -> Estimate:
     """A figure without a bootstrap."""
     return Estimate(value, np.empty(0))
 
@@ -715,17 +430,9 @@ def _as_it_is() -> Iterator[None]:
     yield
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
 def _progress(stage: str, done: int, total: int) -> None:
     _say(f"  {stage}: {done} of {total}")
 
 
 def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()

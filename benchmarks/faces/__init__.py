@@ -1,0 +1,1 @@
+"""Every figure that is promised of the faces bundle, measured on CelebA's test partition."""
