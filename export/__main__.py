@@ -30,7 +30,7 @@ FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
 FramedFrom = Annotated[
-    str, typer.Option(help="First file that is framed as devices frame theirs: moments are over those from it on.")
+    str, typer.Option(help="First file that is framed as the valid partition is: moments are over those from it on.")
 ]
 
 NO_LABELS = Path()

@@ -54,8 +54,8 @@ OWN_TERMS = "as the terms of the images that it was trained on allow"
 class Settings:
     """What is trained on what.  ``labels`` is empty for the CelebA layout.
 
-    ``framed_from`` names the first of the files that are framed as devices will frame theirs: the moments are
-    averages over the training people among those, or over all where it is empty.
+    ``framed_from`` names the first of the files that are framed as the valid partition is, which stands for what
+    will be released: the moments are averages over the training people among those, or over all where it is empty.
     """
 
     data: str
