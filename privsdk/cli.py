@@ -104,8 +104,6 @@ def privatize(
             raise privsdk.UsageError("--privatizer holds its labels and settings already: leave out the others")
         if privatizer is None and not (private and utility):
             raise privsdk.UsageError("say what to hide and what to keep: --private LABEL --utility LABEL")
-        if label_aware and labels is None:
-            raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
         opened = privsdk.Bundle.open(bundle, threads=threads)
         chosen = None
         if privatizer is not None:
@@ -115,6 +113,8 @@ def privatize(
             hidden, kept = chosen.private, chosen.utility
         else:
             hidden, kept = privsdk.check_wish(opened, _split(private), _split(utility), settings)
+        if label_aware and labels is None:
+            raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
         table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept))
         if dry_run:
             _print_plan(plan, opened, as_json)

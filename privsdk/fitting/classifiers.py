@@ -161,7 +161,7 @@ def temperatures(logits: Floats, labels: Floats) -> Floats:
 
 def train_logistic(z: Tensor, labels: Tensor, decay: float = 1e-3) -> nn.Module:
     """A logistic regression of binary ``labels`` [N] on ``z`` [N, D], to convergence."""
-    model = nn.Linear(z.shape[1], 1)
+    model = _linear(z.shape[1], 1)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=60, line_search_fn="strong_wolfe")
@@ -180,9 +180,7 @@ def train_logistic(z: Tensor, labels: Tensor, decay: float = 1e-3) -> nn.Module:
 def train_mlp(z: Tensor, labels: Tensor, seed: int, width: int = 64, epochs: int = 30) -> nn.Module:
     """Two hidden layers of ELUs for binary ``labels`` [N] of ``z`` [N, D]; a fifth of these stops it."""
     generator = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(
-        nn.Linear(z.shape[1], width), nn.ELU(), nn.Linear(width, width), nn.ELU(), nn.Linear(width, 1)
-    )
+    model = nn.Sequential(_linear(z.shape[1], width), nn.ELU(), _linear(width, width), nn.ELU(), _linear(width, 1))
     with torch.no_grad():
         for layer in model:
             if isinstance(layer, nn.Linear):
@@ -206,3 +204,9 @@ def train_mlp(z: Tensor, labels: Tensor, seed: int, width: int = 64, epochs: int
             break
     model.load_state_dict(best)
     return model
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer without weights yet: drawing some would advance the random state of the whole process."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    return layer
