@@ -33,8 +33,6 @@ FramedFrom = Annotated[
     str, typer.Option(help="First file that is framed as the valid partition is: moments are over those from it on.")
 ]
 
-NO_LABELS = Path()
-
 
 @train_app.command("faces")
 def train_faces(
@@ -50,19 +48,8 @@ def train_faces(
     framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on images in the official CelebA layout."""
-    train_folder(
-        data,
-        NO_LABELS,
-        out,
-        latent,
-        teacher_epochs,
-        epochs,
-        sharpen_epochs,
-        flow_steps,
-        public_latents,
-        seed,
-        framed_from,
-    )
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
+    begin(Settings(str(data.resolve()), "", *lengths, framed_from), out)
 
 
 @train_app.command("folder")
@@ -80,19 +67,12 @@ def train_folder(
     framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on a folder of anybody's images."""
-    where = "" if labels == NO_LABELS else str(labels.resolve())
-    settings = Settings(
-        str(data.resolve()),
-        where,
-        latent,
-        teacher_epochs,
-        epochs,
-        sharpen_epochs,
-        flow_steps,
-        public_latents,
-        seed,
-        framed_from,
-    )
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
+    begin(Settings(str(data.resolve()), str(labels.resolve()), *lengths, framed_from), out)
+
+
+def begin(settings: Settings, out: Path) -> None:
+    """Train the networks of a run in ``out``, or go on with one that was begun with these settings."""
     settings.save(out)
     train_networks(settings, settings.images(), out)
 
@@ -128,7 +108,7 @@ def measure_gaps(out: Out, bundle: Target, of: Of = "") -> None:
 
 @recipe_app.command("faces")
 def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces"), framed_from: FramedFrom = "") -> None:
-    """Train on the official CelebA layout and pack the bundle, with the settings of the shipped one."""
+    """Train on the official CelebA layout and pack the bundle; the shipped one had --framed-from 182638.jpg."""
     train_faces(data, out, framed_from=framed_from)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)

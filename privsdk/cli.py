@@ -142,7 +142,8 @@ def privatize(
         _say(_counted(released, refused, plan.output))
         if preview is not None:
             _say(f"The preview {preview} shows the originals: it is for your eyes only, do not share it.")
-        _say(_in_words(chosen))
+        if released:
+            _say(_in_words(chosen))
     if refused:
         raise typer.Exit(1)
 

@@ -85,6 +85,14 @@ def test_refused_photos_are_named_and_the_others_go_on(work: Path) -> None:
     ]
 
 
+def test_of_no_release_nothing_is_said(work: Path) -> None:
+    (work / "broken.jpg").write_bytes(b"broken")
+    done = privsdk(work, "privatize", "broken.jpg", *SAVED, code=1)
+    assert "0 faces released" in done.stdout
+    assert "still infers" not in done.stdout
+    assert not list((work / "broken-released").glob("*.png"))
+
+
 def test_results_for_machines(work: Path) -> None:
     (work / "photos" / "1.jpg").write_bytes(b"broken")
     done = privsdk(work, "privatize", "photos", *SAVED, "--json", "--names", "keep", "--format", "webp", code=1)
