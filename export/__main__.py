@@ -25,13 +25,11 @@ Of = Annotated[str, typer.Option(help="Attributes with commas between; all witho
 Latent = Annotated[int, typer.Option(help="Size of the latent.")]
 TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for the teacher.")]
 Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]
+RefineEpochs = Annotated[float, typer.Option(help="Further passes for both, which are after the images.")]
 SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decoder alone, against a critic.")]
 FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
-FramedFrom = Annotated[
-    str, typer.Option(help="First file that is framed as the valid partition is: moments are over those from it on.")
-]
 
 
 @train_app.command("faces")
@@ -41,15 +39,15 @@ def train_faces(
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 16,
-    sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 1500,
-    public_latents: PublicLatents = 25_000,
+    refine_epochs: RefineEpochs = 10,
+    sharpen_epochs: SharpenEpochs = 4,
+    flow_steps: FlowSteps = 2000,
+    public_latents: PublicLatents = 20_000,
     seed: Seed = 0,
-    framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on images in the official CelebA layout."""
-    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
-    begin(Settings(str(data.resolve()), "", *lengths, framed_from), out)
+    lengths = latent, teacher_epochs, epochs, refine_epochs, sharpen_epochs, flow_steps, public_latents, seed
+    begin(Settings(str(data.resolve()), "", *lengths), out)
 
 
 @train_app.command("folder")
@@ -60,35 +58,35 @@ def train_folder(
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
     epochs: Epochs = 16,
-    sharpen_epochs: SharpenEpochs = 3,
-    flow_steps: FlowSteps = 1500,
-    public_latents: PublicLatents = 25_000,
+    refine_epochs: RefineEpochs = 10,
+    sharpen_epochs: SharpenEpochs = 4,
+    flow_steps: FlowSteps = 2000,
+    public_latents: PublicLatents = 20_000,
     seed: Seed = 0,
-    framed_from: FramedFrom = "",
 ) -> None:
     """Teacher, encoder and decoder on a folder of anybody's images."""
-    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
-    begin(Settings(str(data.resolve()), str(labels.resolve()), *lengths, framed_from), out)
+    lengths = latent, teacher_epochs, epochs, refine_epochs, sharpen_epochs, flow_steps, public_latents, seed
+    begin(Settings(str(data.resolve()), str(labels.resolve()), *lengths), out)
 
 
 def begin(settings: Settings, out: Path) -> None:
     """Train the networks of a run in ``out``, or go on with one that was begun with these settings."""
     settings.save(out)
-    train_networks(settings, settings.images(), out)
+    train_networks(settings, settings.images(out), out)
 
 
 @train_app.command("flow")
 def train_flow(out: Out) -> None:
     """The public flow, on posterior samples of the training people of a finished run."""
     settings = Settings.load(out)
-    train_public_flow(settings, settings.images(), out)
+    train_public_flow(settings, settings.images(out), out)
 
 
 @app.command("onnx")
 def onnx(out: Out) -> None:
     """encoder.onnx and decoder.onnx of a finished run, compared with torch on 1,000 of its valid images."""
     settings = Settings.load(out)
-    _, compared = write_graphs(settings, settings.images(), out)
+    _, compared = write_graphs(settings, settings.images(out), out)
     for what, value in compared.items():
         print(f"{what}: {value:.2g}")
 
@@ -97,19 +95,19 @@ def onnx(out: Out) -> None:
 def pack_bundle(out: Out, bundle: Target) -> None:
     """A bundle of a finished run; `gaps` completes it."""
     settings = Settings.load(out)
-    pack(settings, settings.images(), out, bundle)
+    pack(settings, settings.images(out), out, bundle)
 
 
 @app.command("gaps")
 def measure_gaps(out: Out, bundle: Target, of: Of = "") -> None:
     """Measure how much more leaks on held-out real images than on public latents, and write it into the bundle."""
-    add_gaps(Settings.load(out).images(), bundle, [name for name in of.split(",") if name])
+    add_gaps(Settings.load(out).images(out), bundle, [name for name in of.split(",") if name])
 
 
 @recipe_app.command("faces")
-def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces"), framed_from: FramedFrom = "") -> None:
-    """Train on the official CelebA layout and pack the bundle; the shipped one had --framed-from 182638.jpg."""
-    train_faces(data, out, framed_from=framed_from)
+def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces")) -> None:
+    """Train on the official CelebA layout and pack the bundle."""
+    train_faces(data, out)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)
 

@@ -135,7 +135,8 @@ that a label of the user's choice is harder to infer from it, and decodes the ch
 
 - Trained on: {origin.data}; {origin.samples} images of {origin.people} people in the train partition.
 - In this folder: two ONNX graphs (weights as float16), the latent scores of {len(attributes)} attributes, the public
-  flow, public latents drawn from it, and averages over training people. No image and no latent of anybody is in it.
+  flow, public latents drawn from it, and averages over training people (moments and tables of scores). No image and no
+  latent of anybody is in it.
 - Not for: recognising people, deciding about people, or judging whether an attribute is true of somebody. The
   attributes are what annotators thought they saw.
 

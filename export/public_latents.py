@@ -13,23 +13,28 @@ def draw(codec: Codec, flow: PublicFlow, count: int, seed: int) -> Posteriors:
     """``count`` public latents, as float16 holds them.
 
     z = g^-1(e), e ~ N(0, I), is a posterior sample of nobody; its posterior's variance v is that of the image which z
-    decodes to; its mean is drawn as if means were normal: given z = mean + sqrt(v) xi and the spread s of z around
-    its centre c,
+    decodes to; its mean is drawn as if means were normal: given z = mean + sqrt(v) xi, z ~ N(c, C) and V = diag(v),
 
-        mean ~ N(c + (1 - v / s^2) (z - c), v (1 - v / s^2))
+        mean ~ N(c + (I - V C^-1) (z - c), V - V C^-1 V)
 
     The mean is not that of the decoded image: encoders shrink what decoders made, and a filter fitted on means so
     shrunk leaves the code of real people readable.  Unused dimensions are drawn from the prior.
     """
     generator = np.random.default_rng(seed)
-    z = flow.inverse(generator.standard_normal((count, int(flow.used.sum())), np.float32))
-    z[:, ~flow.used] = generator.standard_normal((count, int((~flow.used).sum())), np.float32)
+    used = flow.used
+    z = flow.inverse(generator.standard_normal((count, int(used.sum())), np.float32))
+    z[:, ~used] = generator.standard_normal((count, int((~used).sum())), np.float32)
     variance = codec.encode(codec.decode(z)).variance
-    centre, spread = np.zeros(z.shape[1], np.float32), np.ones(z.shape[1], np.float32)
-    centre[flow.used], spread[flow.used] = flow.shift, flow.scale
-    kept = 1 - np.minimum(variance / spread**2, 1)
-    noise = generator.standard_normal(z.shape, np.float32)
-    mean = centre + kept * (z - centre) + np.sqrt(variance * kept) * noise
+    v, centred = variance[:, used], z[:, used] - flow.shift
+    precision = flow.whiten @ flow.whiten  # C^-1
+    mean = z.copy()
+    mean[:, used] -= v * (centred @ precision)
+    # V - V C^-1 V = V^1/2 (I - V^1/2 C^-1 V^1/2) V^1/2, whose middle is the same for all but little.
+    root = np.sqrt(v)
+    middle = np.eye(v.shape[1]) - root.mean(0)[:, None] * precision * root.mean(0)
+    values, directions = np.linalg.eigh(middle)
+    noise = generator.standard_normal(v.shape) @ (directions * np.sqrt(values.clip(0))) @ directions.T
+    mean[:, used] += (root * noise).astype(np.float32)
     log_variance = np.log(variance).astype(np.float16).astype(np.float32)
     return Posteriors(mean.astype(np.float16).astype(np.float32), np.exp(log_variance))
 

@@ -27,7 +27,7 @@ from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import sharpen
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
-from export.train import VAE, train_teacher, train_vae
+from export.train import REFINED, VAE, train_teacher, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
 from privsdk.audit.metrics import calibration_error
@@ -36,6 +36,7 @@ from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork, clipped
 from privsdk.fitting.classifiers import train_scores
 from privsdk.names import match
@@ -43,6 +44,8 @@ from privsdk.store.folder import write_atomically
 
 LABEL_SEED = 20_261_123
 MOMENT_DRAWS = 4
+VIEWS = 5
+HALVED = ("weight_1", "weight_2", "weight_3")
 
 CELEBA_TERMS = (
     "research use only: trained on CelebA, whose images are for non-commercial research and may not be redistributed"
@@ -52,22 +55,18 @@ OWN_TERMS = "as the terms of the images that it was trained on allow"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on what.  ``labels`` is empty for the CelebA layout.
-
-    ``framed_from`` names the first of the files that are framed as the valid partition is, which stands for what
-    will be released: the moments are averages over the training people among those, or over all where it is empty.
-    """
+    """What is trained on what.  ``labels`` is empty for the CelebA layout."""
 
     data: str
     labels: str
     latent: int
     teacher_epochs: int
     epochs: float
+    refine_epochs: float
     sharpen_epochs: float
     flow_steps: int
     public_latents: int
     seed: int
-    framed_from: str
 
     def save(self, out: Path) -> None:
         """Write ``settings.json``; a run that was begun with others is refused, not mixed with this one."""
@@ -89,17 +88,29 @@ class Settings:
             raise TrainingDataError(f"{path} is missing: run `python -m export train faces --out {out}` first")
         return cls(**json.loads(path.read_text()))
 
-    def images(self) -> LabelledImages:
-        """The images, read again from where they lie."""
-        if self.labels:
-            return folder.load(Path(self.data), Path(self.labels))
-        return celeba.load(Path(self.data))
+    def images(self, out: Path) -> LabelledImages:
+        """The images: read once, and then kept in ``out`` as the samples that they became."""
+        kept = out / "images.npz"
+        if not kept.is_file():
+            data = Path(self.data)
+            (folder.load(data, Path(self.labels)) if self.labels else celeba.load(data)).save(kept)
+        return LabelledImages.load(kept)
 
 
 def train_networks(settings: Settings, images: LabelledImages, out: Path) -> VAE:
-    """Teacher, VAE and sharpened decoder; each resumes, or is loaded where it is finished."""
+    """Teacher, VAE in two passes, and sharpened decoder; each resumes, or is loaded where it is finished."""
     teacher = train_teacher(images, out / "teacher", settings.teacher_epochs, seed=settings.seed)
     vae = train_vae(images, teacher, out / "vae", settings.epochs, settings.latent, seed=settings.seed)
+    vae = train_vae(
+        images,
+        teacher,
+        out / "refined",
+        settings.refine_epochs,
+        settings.latent,
+        REFINED,
+        seed=settings.seed,
+        start=vae,
+    )
     return sharpen(images, teacher, vae, out / "sharpen", settings.sharpen_epochs, seed=settings.seed)
 
 
@@ -126,10 +137,25 @@ def write_graphs(settings: Settings, images: LabelledImages, out: Path) -> tuple
 def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> None:
     """``flow.safetensors``: g, on latents of the training photos as they are and slightly moved."""
     codec = graphs_codec(settings, images, out)
-    training = encode_views(codec, images.part(TRAIN).pixels, views=3, seed=settings.seed)
+    training = training_views(settings, images, out)
     validation = encode(codec, images.part(VALID).pixels)
     flow, figures = train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
-    write_atomically(out / "flow.safetensors", pack_arrays(flow.arrays(), figures))
+    # All that follows is learned behind the weights that a bundle carries, which are half of it in half precision.
+    arrays = {name: array.astype(np.float16) if name in HALVED else array for name, array in flow.arrays().items()}
+    write_atomically(out / "flow.safetensors", pack_arrays(arrays, figures))
+
+
+def training_views(settings: Settings, images: LabelledImages, out: Path) -> Posteriors:
+    """Latents of the training photos as they are and ``VIEWS`` times slightly moved; kept in ``views.npz``."""
+    kept = out / "views.npz"
+    if not kept.is_file():
+        codec = graphs_codec(settings, images, out)
+        views = encode_views(codec, images.part(TRAIN).pixels, VIEWS, seed=settings.seed)
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(partial, mean=views.mean, variance=views.variance)
+        os.replace(partial, kept)
+    with np.load(kept) as stored:
+        return Posteriors(stored["mean"], stored["variance"])
 
 
 def public_flow(settings: Settings, images: LabelledImages, out: Path) -> tuple[PublicFlow, dict[str, float]]:
@@ -158,15 +184,17 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     training, validation = images.part(TRAIN), images.part(VALID)
     codec = graphs_codec(settings, images, out)
     seen, unseen = encode(codec, training.pixels), encode(codec, validation.pixels)
-    scores = train_scores(seen.mean, training.labels, unseen.mean, validation.labels, flow.used, seed=settings.seed)
+    views = training_views(settings, images, out)
+    repeated = np.tile(training.labels, (1 + VIEWS, 1))
+    scores = train_scores(views.mean, repeated, unseen.mean, validation.labels, flow.used, seed=settings.seed)
     public = draw(codec, flow, settings.public_latents, seed=settings.seed)
-    framed = np.array([name >= settings.framed_from for name in training.names])
-    moments = moments_of(seen, framed, flow, scores, seed=settings.seed)
+    moments = moments_of(seen, flow, scores, seed=settings.seed)
     files = {
         **graphs,
         "scores.safetensors": pack_arrays(scores.arrays(), {}),
-        "flow.safetensors": pack_arrays(flow.arrays(), {}),
+        "flow.safetensors": pack_arrays(unpack_arrays((out / "flow.safetensors").read_bytes())[0], {}),
         "moments.safetensors": pack_arrays(moments.arrays(), {}),
+        "joint_scores.safetensors": pack_arrays(JointScores.of(clipped(scores.scores(seen.mean))).arrays(), {}),
         "public_latents.safetensors": pack_arrays(
             {
                 "mean": public.mean.astype(np.float16),
@@ -217,14 +245,14 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     )
 
 
-def moments_of(people: Posteriors, framed: np.ndarray, flow: PublicFlow, scores: ScoreNetwork, seed: int) -> Moments:
-    """The moments of posterior samples of the ``people`` for whom bool [N] ``framed`` is true."""
-    if not framed.any():
-        raise TrainingDataError("no training image is from --framed-from on: give the name of one, or leave it out")
+def moments_of(people: Posteriors, flow: PublicFlow, scores: ScoreNetwork, seed: int) -> Moments:
+    """The moments of posterior samples of ``people``."""
     rng = np.random.default_rng(seed)
-    mean, spread = people.mean[framed], np.sqrt(people.variance[framed])
-    drawn = [flow.forward(mean + spread * rng.standard_normal(mean.shape, np.float32)) for _ in range(MOMENT_DRAWS)]
-    return Moments.of(np.concatenate(drawn), np.tile(clipped(scores.scores(mean)), (MOMENT_DRAWS, 1)))
+    spread = np.sqrt(people.variance)
+    drawn = [
+        flow.forward(people.mean + spread * rng.standard_normal(spread.shape, np.float32)) for _ in range(MOMENT_DRAWS)
+    ]
+    return Moments.of(np.concatenate(drawn), np.tile(clipped(scores.scores(people.mean)), (MOMENT_DRAWS, 1)))
 
 
 def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) -> None:

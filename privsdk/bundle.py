@@ -22,6 +22,7 @@ from privsdk.codec import Codec, Floats, Latents, Pixels
 from privsdk.errors import BundleError, UsageError
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork
 
 SCHEMA = 1
@@ -32,6 +33,7 @@ REQUIRED_FILES = (
     "scores.safetensors",
     "flow.safetensors",
     "moments.safetensors",
+    "joint_scores.safetensors",
     "public_latents.safetensors",
     "MODEL_CARD.md",
 )
@@ -76,6 +78,7 @@ class Bundle:
         self.scores = self._load_scores(_arrays("scores.safetensors", files)[0])
         self.flow = self._load_flow(_arrays("flow.safetensors", files)[0])
         self.moments = self._load_moments(_arrays("moments.safetensors", files)[0])
+        self.joint_scores = self._load_joint_scores(_arrays("joint_scores.safetensors", files)[0])
         self._public_latents = self._load_public_latents(*_arrays("public_latents.safetensors", files))
 
     @classmethod
@@ -200,12 +203,20 @@ class Bundle:
     def _load_moments(self, arrays: Arrays) -> Moments:
         try:
             moments = Moments.from_arrays(arrays)
-            found = moments.mean(range(len(self.attributes))).shape[1]
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise BundleError(f"moments.safetensors holds no averages ({error!r}): export it again") from error
-        if found != self.flow.used.sum() or moments.knots.shape[1] != len(self.attributes):
+        if not moments.fits(len(self.attributes), int(self.flow.used.sum())):
             raise BundleError("moments.safetensors is for other latents or attributes: export it again")
         return moments
+
+    def _load_joint_scores(self, arrays: Arrays) -> JointScores:
+        try:
+            joint_scores = JointScores.from_arrays(arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise BundleError(f"joint_scores.safetensors holds no scores ({error!r}): export it again") from error
+        if not joint_scores.fits(len(self.attributes)):
+            raise BundleError("joint_scores.safetensors is for other attributes: export it again")
+        return joint_scores
 
     def _load_public_latents(
         self, arrays: Arrays, metadata: Mapping[str, Any]

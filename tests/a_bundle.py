@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from privsdk.bundle import PublicLatents
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
+from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork, clipped
 
 SIZE = 10
@@ -24,6 +25,7 @@ class MadeUpBundle:
     scores: ScoreNetwork
     flow: PublicFlow
     moments: Moments
+    joint_scores: JointScores
     public: PublicLatents
     name: str = "made-up"
     attributes: tuple[str, ...] = NAMES
@@ -58,14 +60,15 @@ def made_up_bundle(latents: int = 6000) -> MadeUpBundle:
         zeros(2, 2 * (size // 2)),
     )
     shift = rng.normal(size=size).astype(np.float32)
-    flow = PublicFlow(used, shift, np.full(size, 1.5, np.float32), couplings)
+    flow = PublicFlow(used, shift, np.eye(size, dtype=np.float32) / np.float32(1.5), couplings)
     scores = _scores(rng, used, shift)
     mean = flow.inverse(rng.standard_normal((latents, size), np.float32))
     variance = np.where(used, 0.02, 1.0).astype(np.float32) * np.ones_like(mean)
     probability = 1 / (1 + np.exp(-scores.scores(mean)))
     labels = (rng.random(probability.shape) < probability).astype(np.uint8)
-    moments = Moments.of(flow.forward(mean), clipped(scores.scores(mean)))
-    return MadeUpBundle(scores, flow, moments, PublicLatents(mean, variance, labels))
+    of_all = clipped(scores.scores(mean))
+    moments, joint_scores = Moments.of(flow.forward(mean), of_all), JointScores.of(of_all)
+    return MadeUpBundle(scores, flow, moments, joint_scores, PublicLatents(mean, variance, labels))
 
 
 def _scores(rng: np.random.Generator, used: NDArray[np.bool_], shift: NDArray[np.float32]) -> ScoreNetwork:

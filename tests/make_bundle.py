@@ -19,6 +19,7 @@ from privsdk.filters.code import CodeFlow, ConditionalAffine, Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
 from privsdk.filters.fair_score import FairScore
 from privsdk.filters.flow import FlowFilter
+from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.linear import LinearFilter
 from privsdk.filters.scores import ScoreNetwork
 from privsdk.privatizer import Privatizer
@@ -33,12 +34,15 @@ def make_bundle(folder: Path, public: int = 300) -> Path:
     """Write a bundle whose encoder and decoder are linear: z = (x - 127) W, x = 127 + z W' * gain."""
     rng = np.random.default_rng(1)
     basis = np.linalg.qr(rng.standard_normal((PIXELS, LATENT_SIZE)))[0].astype(np.float32)
+    network, couplings = scores(rng), flow(rng)
+    people = rng.standard_normal((500, LATENT_SIZE)).astype(np.float32)
     files = {
         "encoder.onnx": encoder(basis / 500).SerializeToString(),
         "decoder.onnx": decoder(500 * 4 * basis.T.copy()).SerializeToString(),
-        "scores.safetensors": pack((network := scores(rng)).arrays(), {}),
-        "flow.safetensors": pack((couplings := flow(rng)).arrays(), {}),
-        "moments.safetensors": pack(moments(network, couplings, rng).arrays(), {}),
+        "scores.safetensors": pack(network.arrays(), {}),
+        "flow.safetensors": pack(couplings.arrays(), {}),
+        "moments.safetensors": pack(Moments.of(couplings.forward(people), network.scores(people)).arrays(), {}),
+        "joint_scores.safetensors": pack(JointScores.of(network.scores(people)).arrays(), {}),
         "public_latents.safetensors": pack(
             {
                 "mean": rng.standard_normal((public, LATENT_SIZE)).astype(np.float16),
@@ -144,7 +148,7 @@ def flow(rng: np.random.Generator) -> PublicFlow:
     return PublicFlow(
         used=np.ones(LATENT_SIZE, bool),
         shift=np.zeros(LATENT_SIZE, np.float32),
-        scale=np.ones(LATENT_SIZE, np.float32),
+        whiten=np.eye(LATENT_SIZE, dtype=np.float32),
         couplings=Couplings(
             rotation=np.linalg.qr(rng.standard_normal((1, LATENT_SIZE, LATENT_SIZE)))[0].astype(np.float32),
             weight_1=0.1 * rng.standard_normal((1, kept, width)).astype(np.float32),
@@ -155,11 +159,6 @@ def flow(rng: np.random.Generator) -> PublicFlow:
             bias_3=np.zeros((1, 2 * moved), np.float32),
         ),
     )
-
-
-def moments(network: ScoreNetwork, couplings: PublicFlow, rng: np.random.Generator) -> Moments:
-    z = rng.standard_normal((500, LATENT_SIZE)).astype(np.float32)
-    return Moments.of(couplings.forward(z), network.scores(z))
 
 
 def record(method: str = "flow") -> dict[str, Any]:
@@ -190,14 +189,10 @@ def record(method: str = "flow") -> dict[str, Any]:
 def flow_privatizer(bundle: Bundle) -> Privatizer:
     """A label-free privatizer: the default filter with a code and a fair score that change nothing."""
     size = LATENT_SIZE
-    knots = np.array([[-4, -4], [0, 0], [4, 4]], np.float32)
-    features = 7
     affine = ConditionalAffine(
-        knots=knots,
-        mean=np.zeros((features, size), np.float32),
-        log_scale=np.zeros((features, size), np.float32),
-        whiten=np.eye(size, dtype=np.float32),
-        colour=np.eye(size, dtype=np.float32),
+        knots=np.array([-4, 0, 4], np.float32),
+        mean=np.zeros((3, size), np.float32),
+        whiten=np.tile(np.eye(size, dtype=np.float32), (3, 1, 1)),
     )
     quantiles = np.linspace(-12, 12, 9, dtype=np.float32)
     fair_score = FairScore(
@@ -208,7 +203,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
     )
     population = bundle.scores.only([0, 1]).scores(bundle.public.mean)
     fitted = FlowFilter(
-        bundle.scores.only([0, 1]), bundle.flow, CodeFlow(affine, None), fair_score, population, private=1
+        bundle.scores.only([0, 1]), bundle.flow, CodeFlow((affine,), None), fair_score, population, private=1
     )
     return Privatizer(bundle, fitted, record())
 

@@ -11,10 +11,10 @@ from a_bundle import SIZE, UNUSED, MadeUpBundle, made_up_bundle
 from privsdk import filters
 from privsdk.arrays import pack, unpack
 from privsdk.errors import PrivatizerError
-from privsdk.filters.code import CodeFlow, Moments, features
+from privsdk.filters.code import CodeFlow, Moments, hats
 from privsdk.filters.flow import FlowFilter
+from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import clipped
-from privsdk.fitting.closed_form import conditional_affine
 from privsdk.fitting.fair_score import fair_score
 
 COLUMNS = (0, 1)
@@ -29,9 +29,10 @@ def bundle() -> MadeUpBundle:
 def flow_filter(bundle: MadeUpBundle) -> FlowFilter:
     scores = bundle.scores.only(COLUMNS)
     of_public = clipped(scores.scores(bundle.public.mean))
-    affine = conditional_affine(bundle.flow.forward(bundle.public.mean), of_public, bundle.moments.knots[:, COLUMNS])
     fair = fair_score(of_public, 1, 0.5)
-    return FlowFilter(scores, bundle.flow, CodeFlow(affine, None), fair, of_public[:2000], private=1)
+    return FlowFilter(
+        scores, bundle.flow, CodeFlow((bundle.moments.affine(0),), None), fair, of_public[:2000], private=1
+    )
 
 
 def seeds_for(count: int) -> np.ndarray:
@@ -91,35 +92,53 @@ def test_unused_dimensions_leave_as_fresh_noise(bundle: MadeUpBundle, flow_filte
 
 def test_the_code_and_its_inverse(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
     x = bundle.flow.forward(bundle.public.mean[:500])
-    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))
+    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))[:, :1]
     code = flow_filter.code.forward(x, scores)
     assert np.abs(flow_filter.code.inverse(code, scores) - x).max() < 1e-4
     assert np.abs(np.corrcoef(np.c_[code, scores[:, 0]].T)[-1, :-1]).max() < 0.15
 
 
-def test_moments_give_the_mean_of_people_for_any_labels() -> None:
+def test_moments_take_mean_and_spread_out_whatever_the_score_is() -> None:
     rng = np.random.default_rng(0)
-    scores = rng.normal(0, 4, (20_000, 5)).astype(np.float32)
-    x = rng.standard_normal((20_000, 3)).astype(np.float32)
+    scores = rng.normal(0, 4, (40_000, 5)).astype(np.float32)
+    x = rng.standard_normal((40_000, 3)).astype(np.float32)
+    x[:, 1] *= np.exp(0.05 * scores[:, 3])
     x[:, 0] += np.abs(scores[:, 3])
-    x[:, 2] -= scores[:, 1]
+    x[:, 2] -= scores[:, 3] + 0.8 * x[:, 1]
     moments = Moments.of(x, scores)
-    columns = [3, 1]
-    basis = features(scores[:, columns], moments.knots[:, columns])
-    told = basis @ moments.mean(columns)
-    assert np.abs(told[:, 0] - np.abs(scores[:, 3])).mean() < 0.5
-    assert np.abs(told[:, 2] + scores[:, 1]).mean() < 0.2
-    assert np.abs(told[:, 1]).mean() < 0.05
     again = Moments.from_arrays(unpack(pack(moments.arrays(), {}))[0])
-    assert np.array_equal(again.mean(columns), moments.mean(columns))
+    assert again.fits(5, 3)
+    assert not again.fits(5, 4)
+    code = again.affine(3).forward(x, scores[:, 3])
+    for low, high in ((-6, -3), (-3, 0), (0, 3), (3, 6)):
+        there = code[(scores[:, 3] > low) & (scores[:, 3] < high)]
+        assert np.abs(there.mean(0)).max() < 0.25
+        # A fifth of the difference between spreads is left where it is: what few people show is drawn to all.
+        assert np.abs(np.cov(there.T) - np.eye(3)).max() < 0.4
+    untouched = again.affine(1).forward(x, scores[:, 1])
+    assert np.abs(np.corrcoef(untouched.T, x.T)[3:, :3]).max(axis=1).min() > 0.7
 
 
 def test_hat_functions_sum_to_one() -> None:
-    scores = np.random.default_rng(0).normal(0, 9, (200, 3)).astype(np.float32)
-    knots = np.stack([np.linspace(-5, 5, 6)] * 3, axis=1).astype(np.float32)
-    basis = features(scores, knots)
-    assert basis.shape == (200, 3 * 6 + 3)
-    assert np.allclose(basis[:, :18].sum(1), 3, atol=1e-5)
+    score = np.random.default_rng(0).normal(0, 9, 200).astype(np.float32)
+    basis = hats(score, np.linspace(-5, 5, 6).astype(np.float32))
+    assert basis.shape == (200, 6)
+    assert np.allclose(basis.sum(1), 1, atol=1e-5)
+
+
+def test_joint_scores_make_strangers_go_together_as_people_do() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 3, 20_000)
+    people = np.stack([first, 0.8 * first + rng.normal(0, 2, 20_000), rng.normal(0, 2, 20_000)], 1).astype(np.float32)
+    joint = JointScores.of(people)
+    joint = JointScores.from_arrays(unpack(pack(joint.arrays(), {}))[0])
+    assert joint.fits(3)
+    strangers = rng.normal(0, 3, (20_000, 2)).astype(np.float32)
+    drawn = joint.draw(strangers, [1, 0], rng)
+    assert np.allclose(np.corrcoef(drawn.T), np.corrcoef(people[:, [1, 0]].T), atol=0.03)
+    assert np.allclose(drawn.std(0), people[:, [1, 0]].std(0), rtol=0.05)
+    # Nobody's own two scores are among them.
+    assert not {tuple(row) for row in drawn[:, ::-1].tolist()} & {tuple(row) for row in people[:, :2].tolist()}
 
 
 def test_gradients_are_those_of_the_scores(bundle: MadeUpBundle) -> None:

@@ -56,7 +56,7 @@ def test_public_flow_leaves_unused_dimensions_at_zero() -> None:
     used = np.ones(24, bool)
     used[[2, 7, 23]] = False
     rng = np.random.default_rng(1)
-    flow = PublicFlow(used, np.full(21, 2, np.float32), np.full(21, 3, np.float32), a_flow().to_numpy())
+    flow = PublicFlow(used, np.full(21, 2, np.float32), np.eye(21, dtype=np.float32) / 3, a_flow().to_numpy())
     flow = PublicFlow.from_arrays(flow.arrays())
     z = rng.normal(size=(40, 24)).astype(np.float32)
     back = flow.inverse(flow.forward(z))

@@ -28,6 +28,8 @@ from privsdk.audit.metrics import Estimate
 from privsdk.audit.protocols import Released, attack, from_training_partition
 from privsdk.codec import Codec, Latents
 from privsdk.privatizer import Privatizer
+from privsdk.samples import images
+from privsdk.samples.faces import crop
 from privsdk.store.folder import write_atomically
 
 UTILITY = "Smiling"
@@ -92,8 +94,11 @@ class Faces:
 
     @cached_property
     def images(self) -> LabelledImages:
-        _say("reading CelebA")
-        return celeba.load(self._celeba)
+        stored = self._folder / "images.npz"
+        if not stored.exists():
+            _say("reading CelebA")
+            celeba.load(self._celeba).save(stored)
+        return LabelledImages.load(stored)
 
     @cached_property
     def latents(self) -> Latents:
@@ -222,36 +227,33 @@ class Faces:
         return self.unfiltered(UTILITY, seed)["accuracy"] - found["kept"]
 
     @cached_property
-    def detected(self) -> tuple[Pixels, NDArray[np.int64]]:
-        """Test faces found and aligned in the original files, and their positions in the test partition."""
-        _say("finding and aligning the test faces")
+    def crops(self) -> Pixels:
+        """The test faces as CelebA's own alignment has them, not found and aligned as on a device."""
+        _say("cropping the test faces")
         names = [self.images.names[row] for row in self.rows(TEST)]
-        found, refusals = privsdk.read_faces([self._celeba / "img_align_celeba" / name for name in names])
-        refused = {refusal.position for refusal in refusals}
-        return found, np.array([row for row in range(len(names)) if row not in refused])
+        return np.stack([crop(images.read(self._celeba / "img_align_celeba" / name)) for name in names])
 
     def through_detector(self, label: str, seed: int) -> Cell:
-        """Attacks and classifier on detected test faces, and on the given crops of the same faces."""
+        """Attacks and classifier on the test faces as a device aligns them, and on their given crops."""
 
         def measure() -> Cell:
             privatizer = self.privatizer(label, "flow", seed)
             z = self.released(privatizer, seed)
-            pixels, found = self.detected
-            aligned = privatizer.perturb(self.bundle.encode(pixels), draws=self.seeds_of(pixels, seed))
-            test = self.rows(TEST)[found]
-            weights = self.weights[:, found]
+            of_crops = privatizer.perturb(self.bundle.encode(self.crops), draws=self.seeds_of(self.crops, seed))
+            test = self.rows(TEST)
             identity = self.images.identity[test]
             figures: dict[str, Estimate] = {}
-            for name, latents in (("aligned", aligned), ("crops", z[test])):
+            for name, latents in (("aligned", z[test]), ("crops", of_crops)):
                 train, valid, _ = self.parts(z, label)
                 released = Released(latents, self.labels(label, test), identity)
                 strongest = attack(train, valid, released, seed=seed, threads=self._threads)[0]
-                figures[f"leakage, {name}"] = strongest.estimate(weights)
+                figures[f"leakage, {name}"] = strongest.estimate(self.weights)
                 train, valid, _ = self.parts(z, UTILITY)
                 released = Released(latents, self.labels(UTILITY, test), identity)
                 kept = from_training_partition(LogisticRegression, train, valid, released, seed)
-                figures[f"kept, {name}"] = Estimate(kept.accuracy, metrics.accuracy(kept.labels, kept.scores, weights))
-            return Cell(figures, {"found": len(found), "of": len(self.rows(TEST))})
+                right = metrics.accuracy(kept.labels, kept.scores, self.weights)
+                figures[f"kept, {name}"] = Estimate(kept.accuracy, right)
+            return Cell(figures)
 
         return self.cell(f"detected {label} {seed}", measure)
 

@@ -98,7 +98,7 @@ def row_detected(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
     found = [faces.through_detector("Male", seed) for seed in faces.seeds]
     more = [one["leakage, aligned"] - one["leakage, crops"] for one in found]
     less = [one["kept, crops"] - one["kept, aligned"] for one in found]
-    note = f"{found[0].notes['found']} of {found[0].notes['of']} faces found"
+    note = f"{len(faces.images.refused)} of {len(faces.images.refused) + len(faces.images)} images left out"
     yield Line("detected", "Male's leakage: detected faces - crops", more, Goal(0.02), note)
     yield Line("detected", f"{UTILITY}'s accuracy: crops - detected faces", less, Goal(0.02))
 

@@ -11,25 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from export.datasets.labelled import PARTITIONS, LabelledImages
-from export.datasets.reading import read_crops
+from export.datasets.reading import read_samples
 from privsdk.errors import TrainingDataError
-
-# The usual face crop of the official 178x218 frame, as fractions of whatever frame the files have.
-CROP_SIDE_OF_WIDTH = 148 / 178
-
-
-def face_crop(height: int, width: int) -> tuple[float, float, float, float]:
-    """The central square (x0, y0, x1, y1) of a frame that holds the face, in pixels."""
-    side = CROP_SIDE_OF_WIDTH * width
-    x0, y0 = (width - side) / 2, (height - side) / 2
-    return x0, y0, x0 + side, y0 + side
+from privsdk.samples.faces import Detector, faces_in
 
 
 def load(folder: Path) -> LabelledImages:
-    """All images of a CelebA folder as 64x64 crops, with all attributes.
+    """All images of a CelebA folder as 64x64 faces, with all attributes.
+
+    Each face is found and aligned as a device does it: two ways of alignment, some pixels apart, would be two
+    populations to everything that is learned from them, and only one of them is ever released.
 
     Raises TrainingDataError if a file is missing, a row has no or too many labels, a label is neither -1 nor
-    1, or an image has no partition.  Images that cannot be read are left out and named in ``refused``.
+    1, or an image has no partition.  Images that cannot be read or show no face are left out and named in ``refused``.
     """
     attributes, rows = read_attributes(folder / "list_attr_celeba.txt")
     partition = read_numbers(folder / "list_eval_partition.txt")
@@ -42,7 +36,12 @@ def load(folder: Path) -> LabelledImages:
             raise TrainingDataError(
                 f"list_eval_partition.txt: {name} is in partition {partition[name]}; it must be 0, 1 or 2"
             )
-    pixels, names, refused = read_crops(folder / "img_align_celeba", list(rows), face_crop)
+    detector = Detector()
+    pixels, names, refused = read_samples(
+        folder / "img_align_celeba",
+        list(rows),
+        lambda image: faces_in(image, "largest", aligned=False, detector=detector)[0][0],
+    )
     return LabelledImages(
         pixels=pixels,
         labels=np.array([rows[name] for name in names], np.uint8),

@@ -15,18 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from export.datasets.labelled import PARTITIONS, TEST, TRAIN, VALID, LabelledImages
-from export.datasets.reading import read_crops
+from export.datasets.reading import SIDE, read_samples
 from privsdk.errors import TrainingDataError
+from privsdk.samples import images
+from privsdk.samples.images import Pixels
 
 RESERVED = ("file", "partition", "identity")
 LABELS = {"0": 0, "-1": 0, "1": 1}
 
 
-def central_square(height: int, width: int) -> tuple[float, float, float, float]:
-    """The largest central square (x0, y0, x1, y1) of an image, in pixels."""
+def central_square(image: Pixels) -> Pixels:
+    """The largest central square of an image, as a sample."""
+    height, width = image.shape[:2]
     side = min(height, width)
     x0, y0 = (width - side) / 2, (height - side) / 2
-    return x0, y0, x0 + side, y0 + side
+    return images.crop_resize(image, (x0, y0, x0 + side, y0 + side), SIDE)
 
 
 def partition_of(owner: str) -> int:
@@ -61,7 +64,7 @@ def load(folder: Path, labels: Path) -> LabelledImages:
                 f"{labels}, line {number}: partition is {row['partition']!r}; use train, valid or test"
             )
         by_name[row["file"]] = row
-    pixels, names, refused = read_crops(folder, list(by_name), central_square)
+    pixels, names, refused = read_samples(folder, list(by_name), central_square)
     owners = [by_name[name].get("identity") or name for name in names]
     numbers = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
     return LabelledImages(

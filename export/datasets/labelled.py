@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +34,22 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def save(self, path: Path) -> None:
+        """Into one file, whole or not at all."""
+        partial = path.with_suffix(".partial.npz")
+        arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        np.savez(partial, **arrays)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> LabelledImages:
+        """What :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            found: dict[str, Any] = {field.name: stored[field.name] for field in fields(cls)}
+        for name in ("attributes", "names", "refused"):
+            found[name] = tuple(str(one) for one in found[name])
+        return cls(**found)
 
     def part(self, partition: int) -> LabelledImages:
         """The images of one partition.

@@ -1,38 +1,43 @@
-"""Image files to crops of one size; what cannot be read is named, never silently dropped."""
+"""Image files to samples of one size; what cannot be used is named, never silently dropped."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from privsdk.errors import Refusal, TrainingDataError
 from privsdk.samples import images
+from privsdk.samples.images import Pixels
 
 SIDE = 64
 
-Crop = Callable[[int, int], tuple[float, float, float, float]]
 
+def read_samples(
+    folder: Path, names: Sequence[str], sample_of: Callable[[Pixels], Pixels]
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Pixels uint8 [N, 64, 64, 3] and names of the files that could be used, and a sentence for each other one.
 
-def read_crops(folder: Path, names: Sequence[str], crop: Crop) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Pixels uint8 [N, 64, 64, 3] and names of the files that could be read, and a sentence for each other one.
-
-    ``crop(height, width)`` gives the square (x0, y0, x1, y1) to cut out.  Raises TrainingDataError if no file
-    at all could be read.
+    ``sample_of`` takes the sample out of an image, or raises a Refusal.  Raises TrainingDataError if no file at all
+    could be used.
     """
-    pixels, read, refused = [], [], []
-    for name in names:
+
+    def read(name: str) -> Pixels | str:
         try:
-            image = images.read(folder / name)
+            return sample_of(images.read(folder / name))
         except Refusal as refusal:
-            refused.append(f"{name}: {refusal.detail}")
-            continue
-        pixels.append(images.crop_resize(image, crop(*image.shape[:2]), SIDE))
-        read.append(name)
-    if not pixels:
-        raise TrainingDataError(f"none of the {len(names)} images named could be read from {folder}")
+            return f"{name}: {refusal.detail}"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(read, names))
+    refused = tuple(one for one in found if isinstance(one, str))
+    used = [(one, name) for one, name in zip(found, names, strict=True) if not isinstance(one, str)]
+    if not used:
+        raise TrainingDataError(f"none of the {len(names)} images named could be used from {folder}")
     if refused:
         print(f"{len(refused)} of {len(names)} images left out:", *refused, sep="\n  ", file=sys.stderr)
-    return np.stack(pixels), tuple(read), tuple(refused)
+    return np.stack([pixels for pixels, _ in used]), tuple(name for _, name in used), refused

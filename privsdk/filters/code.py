@@ -1,9 +1,10 @@
-"""The code e = f(g(z); s): what is left of a latent when its scores have been taken out, in NumPy."""
+"""The code e = f(g(z); s): what is left of a latent when its private scores have been taken out, in NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,107 +15,129 @@ from privsdk.filters.scores import clipped
 Floats = NDArray[np.float32]
 
 CONTEXT_SCALE = 4.0
-QUANTILES = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+# Of people weighted so that the label is as often believed true as false: a rare label needs its knots where it is.
+QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)
 SMALL = 1e-3
+# How far a covariance is drawn to that of all people, as few people show one.
+SHRINKAGE = 0.2
+LEAST_VARIANCE = 0.05
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class ConditionalAffine:
-    """A mean and a scale that depend on the scores, then one linear map.
+    """A mean and a linear map that depend on one score.
 
-        e = ((x - phi(s) M) * exp(-phi(s) L)) W
+        e = (x - h(s) M) W(s),    W(s) = sum_q h_q(s) W_q
 
-    phi(s) are F features of the K scores: piecewise linear between ``knots`` [Q, K] in each score on its own
-    (constant beyond the outermost), and the products of each two.  ``mean`` M and ``log_scale`` L are float32
-    [F, U], ``whiten`` W and its inverse ``colour`` [U, U].
+    h(s) are hat functions: piecewise linear between ``knots`` [Q], constant beyond the outermost.  ``mean`` M is
+    float32 [Q, U]; ``whiten`` W_q, symmetric, [Q, U, U], the inverse square root of x's covariance about its mean
+    where the score is at that knot.
     """
 
     knots: Floats
     mean: Floats
-    log_scale: Floats
     whiten: Floats
-    colour: Floats
 
-    def forward(self, x: Floats, scores: Floats) -> Floats:
-        """float32 [N, U] and scores [N, K] to float32 [N, U]."""
-        basis = features(scores, self.knots)
-        return ((x - basis @ self.mean) * np.exp(-(basis @ self.log_scale))) @ self.whiten
+    def forward(self, x: Floats, score: Floats) -> Floats:
+        """float32 [N, U] and a score of each row, [N], to float32 [N, U]."""
+        about = hats(score, self.knots)
+        centred = x - about @ self.mean
+        code = np.zeros_like(centred)
+        for weight, map_ in zip(about.T, self.whiten, strict=True):
+            code += weight[:, None] * (centred @ map_)
+        return code
 
-    def inverse(self, code: Floats, scores: Floats) -> Floats:
+    def inverse(self, code: Floats, score: Floats) -> Floats:
         """What :meth:`forward` makes ``code`` of."""
-        basis = features(scores, self.knots)
-        return (code @ self.colour) * np.exp(basis @ self.log_scale) + basis @ self.mean
+        about = hats(score, self.knots)
+        x = about @ self.mean
+        for start in range(0, len(code), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            maps = np.tensordot(about[rows], self.whiten, axes=1)
+            x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
+        return x
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Averages over people: what the code's conditional mean is estimated from, for any combination of labels.
+    """Averages over people: the mean and the covariance of x = g(z) given any one of A scores.
 
-    The public flow's own draws are not quite where people are, the less so the rarer a label is.  For the mean
-    of x = g(z) given the scores, two averages over training people h of hat functions of the A scores tell all
-    that a regression needs: ``hats`` E[h h'], float32 [Q * A, Q * A], and ``codes`` E[h x'], [Q * A, U].
-    ``knots`` [Q, A] are quantiles of each score, so that nobody stands alone at one of them.
+    The public flow's own draws are not quite where people are, the less so the rarer a label is, and an attacker
+    reads the difference.  ``mean``, float32 [A, Q, U], is the regression of x on hat functions of the score about
+    ``knots`` [A, Q], ``spread`` [A, Q, U, U] that of the products of what it leaves.
     """
 
     knots: Floats
-    hats: Floats
-    codes: Floats
+    mean: Floats
+    spread: Floats
 
     @classmethod
     def of(cls, x: Floats, scores: Floats) -> Moments:
         """Of people with x = g(z), float32 [N, U], and scores [N, A]."""
-        knots = np.quantile(scores, QUANTILES, axis=0).astype(np.float32)
-        knots += SMALL * np.arange(len(knots), dtype=np.float32)[:, None]
-        basis = hats(scores, knots)
-        return cls(knots, basis.T @ basis / np.float32(len(x)), basis.T @ x / np.float32(len(x)))
+        given = [_moments(x, score) for score in scores.T]
+        return cls(*(np.stack(parts).astype(np.float32) for parts in zip(*given, strict=True)))
 
-    def mean(self, columns: Sequence[int]) -> Floats:
-        """M of :class:`ConditionalAffine` for the scores in ``columns``, nothing for their products: [F, U]."""
-        count = self.knots.shape[1]
-        rows = (np.arange(len(self.knots))[:, None] * count + np.array(columns)).ravel()
-        gram = self.hats[np.ix_(rows, rows)].astype(np.float64)
-        gram += SMALL / len(gram) * np.eye(len(gram))
-        products = len(columns) * (len(columns) - 1) // 2
-        mean = np.linalg.solve(gram, self.codes[rows])
-        return np.concatenate([mean, np.zeros((products, mean.shape[1]))]).astype(np.float32)
+    def affine(self, column: int) -> ConditionalAffine:
+        """The map after which x has mean 0 and covariance I whatever the score in ``column`` is."""
+        spread = self.spread[column].astype(np.float64)
+        shrunk = (1 - SHRINKAGE) * spread + SHRINKAGE * spread.mean(axis=0)
+        variance, directions = np.linalg.eigh(shrunk)
+        narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
+        whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
+        return ConditionalAffine(self.knots[column], self.mean[column], whiten)
 
-    def arrays(self) -> dict[str, Floats]:
-        """The averages by name, for :meth:`from_arrays`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def fits(self, attributes: int, size: int) -> bool:
+        """Whether these are averages given so many attributes' scores, of x with ``size`` numbers."""
+        shape = (attributes, len(QUANTILES))
+        shapes = (shape, (*shape, size), (*shape, size, size))
+        rising = bool((np.diff(self.knots, axis=-1) > 0).all())
+        return rising and tuple(part.shape for part in (self.knots, self.mean, self.spread)) == shapes
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The averages by name, for :meth:`from_arrays`; the covariances, which are most of it, in half precision."""
+        return {"knots": self.knots, "mean": self.mean, "spread": self.spread.astype(np.float16)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Floats]) -> Moments:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Moments:
         """The averages in ``arrays``."""
         return cls(*(np.asarray(arrays[field.name], np.float32) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
 class CodeFlow:
-    """f: the conditional affine map, then couplings that see the scores too (none in the closed form)."""
+    """f: a conditional affine map for each private score in turn, then couplings that see all of them.
 
-    affine: ConditionalAffine
+    There are no couplings in the closed form.
+    """
+
+    affine: tuple[ConditionalAffine, ...]
     couplings: Couplings | None
 
     def forward(self, x: Floats, scores: Floats) -> Floats:
-        """The code of x = g(z), float32 [N, U], given the scores [N, K]: float32 [N, U]."""
-        code = self.affine.forward(x, scores)
-        return code if self.couplings is None else self.couplings.forward(code, context(scores))
+        """The code of x = g(z), float32 [N, U], given the private scores [N, P]: float32 [N, U]."""
+        for affine, score in zip(self.affine, scores.T, strict=True):
+            x = affine.forward(x, score)
+        return x if self.couplings is None else self.couplings.forward(x, context(scores))
 
     def inverse(self, code: Floats, scores: Floats) -> Floats:
-        """The x whose code, given the scores, is ``code``."""
-        if self.couplings is not None:
-            code = self.couplings.inverse(code, context(scores))
-        return self.affine.inverse(code, scores)
+        """The x whose code, given the private scores, is ``code``."""
+        x = code if self.couplings is None else self.couplings.inverse(code, context(scores))
+        for affine, score in zip(reversed(self.affine), scores.T[::-1], strict=True):
+            x = affine.inverse(x, score)
+        return x
 
     def arrays(self) -> dict[str, Floats]:
         """The weights by name, for :meth:`from_arrays`."""
-        affine = {f"affine.{field.name}": getattr(self.affine, field.name) for field in fields(self.affine)}
+        names = [field.name for field in fields(ConditionalAffine)]
+        affine = {f"affine.{name}": np.stack([getattr(one, name) for one in self.affine]) for name in names}
         return affine | ({} if self.couplings is None else self.couplings.arrays())
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> CodeFlow:
         """The flow whose weights are in ``arrays``."""
-        affine = ConditionalAffine(*(arrays[f"affine.{field.name}"] for field in fields(ConditionalAffine)))
+        stacked = [arrays[f"affine.{field.name}"] for field in fields(ConditionalAffine)]
+        affine = tuple(ConditionalAffine(*parts) for parts in zip(*stacked, strict=True))
         return cls(affine, Couplings.from_arrays(arrays) if "rotation" in arrays else None)
 
 
@@ -123,18 +146,27 @@ def context(scores: Floats) -> Floats:
     return clipped(scores) / np.float32(CONTEXT_SCALE)
 
 
-def features(scores: Floats, knots: Floats) -> Floats:
-    """phi(s): for scores [N, K] and knots [Q, K] the K * Q hat functions and the K (K - 1) / 2 products."""
-    first, second = np.triu_indices(scores.shape[1], 1)
-    position = np.clip(scores, knots[0], knots[-1])
-    products = context(position[:, first]) * context(position[:, second])
-    return np.concatenate([hats(scores, knots), products], axis=1, dtype=np.float32)
+def hats(score: Floats, knots: Floats) -> Floats:
+    """Piecewise linear in the score [N], one at its own knot of ``knots`` [Q] and zero at the others: [N, Q]."""
+    position = np.clip(score, knots[0], knots[-1])
+    rising = np.clip((position[:, None] - knots[:-1]) / np.diff(knots), 0, 1)
+    edge = np.ones((len(score), 1), np.float32)
+    steps = np.concatenate([edge, rising, 0 * edge], axis=1)
+    return (steps[:, :-1] - steps[:, 1:]).astype(np.float32)
 
 
-def hats(scores: Floats, knots: Floats) -> Floats:
-    """Piecewise linear in each score, one at its own knot and zero at the others: float32 [N, Q * K]."""
-    position = np.clip(scores, knots[0], knots[-1])
-    rising = np.clip((position[:, None, :] - knots[:-1]) / np.diff(knots, axis=0), 0, 1)
-    edges = np.ones((len(scores), 1, scores.shape[1]), np.float32)
-    steps = np.concatenate([edges, rising, 0 * edges], axis=1)
-    return (steps[:, :-1] - steps[:, 1:]).reshape(len(scores), -1).astype(np.float32)
+def _moments(x: Floats, score: Floats) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
+    """Knots [Q], mean [Q, U] and spread [Q, U, U] of ``x`` [N, U] given a score [N]."""
+    likely = 1 / (1 + np.exp(-score.astype(np.float64)))
+    order = np.argsort(score)
+    weight = np.cumsum((likely / likely.sum() + (1 - likely) / (1 - likely).sum())[order]) / 2
+    knots = score[order][np.searchsorted(weight, QUANTILES)].astype(np.float32)
+    knots += SMALL * np.arange(len(knots), dtype=np.float32)  # where scores end, several knots may coincide
+
+    basis = hats(score, knots).astype(np.float64)
+    gram = basis.T @ basis + SMALL * np.eye(len(knots))
+    mean = np.linalg.solve(gram, basis.T @ x)
+    left = (x - basis @ mean).astype(np.float32)
+    products = np.stack([(left * one[:, None]).T @ left for one in basis.T.astype(np.float32)]).astype(np.float64)
+    spread = np.linalg.solve(gram, products.reshape(len(knots), -1)).reshape(products.shape)
+    return knots, mean, spread

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,31 +86,38 @@ class Couplings:
 class PublicFlow:
     """The public flow g: a latent to numbers that are nearly N(0, I), and back.
 
-    It knows no labels.  ``used`` is bool [Z], the U latent dimensions that the encoder uses; ``shift`` and
-    ``scale``, float32 [U], standardise them before the couplings.
+        g(z) = couplings((z - shift) whiten)
+
+    It knows no labels.  ``used`` is bool [Z], the U latent dimensions that the encoder uses; ``shift``, float32 [U],
+    is their mean and ``whiten`` [U, U] the inverse square root of their covariance, symmetric.
     """
 
     used: NDArray[np.bool_]
     shift: Floats
-    scale: Floats
+    whiten: Floats
     couplings: Couplings
 
     def forward(self, z: Floats) -> Floats:
         """g(z): float32 [N, Z] to float32 [N, U]."""
-        return self.couplings.forward((z[:, self.used] - self.shift) / self.scale)
+        centred: Floats = z[:, self.used] - self.shift
+        return self.couplings.forward(centred @ self.whiten)
 
     def inverse(self, code: Floats) -> Floats:
         """The z with g(z) = ``code``: float32 [N, U] to float32 [N, Z], zero where a dimension is unused."""
         z = np.zeros((len(code), len(self.used)), np.float32)
-        z[:, self.used] = self.couplings.inverse(code) * self.scale + self.shift
+        z[:, self.used] = self.couplings.inverse(code) @ self._colour + self.shift
         return z
+
+    @cached_property
+    def _colour(self) -> Floats:
+        return np.linalg.inv(self.whiten.astype(np.float64)).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights by name, for :meth:`from_arrays`."""
         return {
             "used": self.used.astype(np.uint8),
             "shift": self.shift,
-            "scale": self.scale,
+            "whiten": self.whiten,
             **self.couplings.arrays(),
         }
 
@@ -119,7 +127,7 @@ class PublicFlow:
         return cls(
             used=np.asarray(arrays["used"]).astype(bool),
             shift=np.asarray(arrays["shift"], np.float32),
-            scale=np.asarray(arrays["scale"], np.float32),
+            whiten=np.asarray(arrays["whiten"], np.float32),
             couplings=Couplings.from_arrays(arrays),
         )
 

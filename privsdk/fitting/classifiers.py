@@ -82,9 +82,9 @@ class LatentClassifier(nn.Module):
 class Recipe:
     """How a latent classifier is trained.  ``noise`` is a share of each latent dimension's spread."""
 
-    hidden: int = 64
-    dropout: float = 0.3
-    noise: float = 0.2
+    hidden: int = 512
+    dropout: float = 0.5
+    noise: float = 0.1
     weight_decay: float = 1e-3
     learning_rate: float = 3e-3
     batch: int = 1024

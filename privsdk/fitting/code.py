@@ -1,41 +1,36 @@
-"""The code's conditional flow f: the closed-form affine map, then couplings trained in torch."""
+"""The couplings of the code's conditional flow f, trained in torch behind the affine map."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privsdk.filters.code import CodeFlow, ConditionalAffine, context
+from privsdk.filters.code import context
+from privsdk.filters.couplings import Couplings
 from privsdk.fitting.flows import CouplingFlow, FlowTraining, Schedule
+from privsdk.progress import Progress
 
 Floats = NDArray[np.float32]
 
-COUPLINGS = 4
-WIDTH = 64
-STEPS = 800
+# More of them learn the public latents by heart, and leak more of people.
+COUPLINGS = 2
+WIDTH = 32
+STEPS = 400
 BATCH = 512
 SCORE_NOISE = 0.05
 
 
-def train_code(
-    affine: ConditionalAffine,
-    x: Floats,
-    scores: Floats,
-    seed: int,
-    on_step: Callable[[int, int], None],
-) -> CodeFlow:
-    """f for x = g(z), float32 [N, U], whose scores are [N, K], behind a fitted ``affine`` map."""
-    residual = torch.from_numpy(affine.forward(x, scores))
+def train_couplings(residual: Floats, scores: Floats, seed: int, report: Progress) -> Couplings:
+    """Couplings that make normal what an affine map has left, float32 [N, U], of people with ``scores`` [N, K]."""
+    standard = torch.from_numpy(residual)
     about = torch.from_numpy(context(scores))
-    flow = CouplingFlow(x.shape[1], COUPLINGS, WIDTH, scores.shape[1], seed)
+    flow = CouplingFlow(residual.shape[1], COUPLINGS, WIDTH, scores.shape[1], seed)
     training = FlowTraining(flow, Schedule(STEPS, average=0.99))
     generator = torch.Generator().manual_seed(seed)
     while training.step < STEPS:
-        rows = torch.randint(0, len(residual), (BATCH,), generator=generator)
+        rows = torch.randint(0, len(standard), (BATCH,), generator=generator)
         shaken = about[rows] + SCORE_NOISE * torch.randn(BATCH, about.shape[1], generator=generator)
-        training.take(residual[rows], shaken)
-        on_step(training.step, STEPS)
-    return CodeFlow(affine, training.averaged.to_numpy())
+        training.take(standard[rows], shaken)
+        report("flow", training.step, STEPS)
+    return training.averaged.to_numpy()

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.filters.fair_score import FairScore, moved
-from privsdk.fitting.material import Part
 
 Floats = NDArray[np.float32]
 
@@ -55,14 +54,19 @@ def fair_score(scores: Floats, private: int, strength: float) -> FairScore:
     return FairScore(np.array([strength], np.float32), *stacked)
 
 
-def candidates(train: Part, validation: Part, private: int, fairness: Sequence[float]) -> list[Candidate]:
-    """A fair score for each lambda in ``fairness``, of strength lambda / (lambda + .04)."""
+def candidates(people: Floats, others: Floats, private: int, fairness: Sequence[float]) -> list[Candidate]:
+    """A fair score for each lambda in ``fairness``, of strength lambda / (lambda + .04).
+
+    Made from the scores of ``people`` [N, P + V], judged on those of ``others`` [M, P + V].
+    """
+    belief, other_belief = ((1 / (1 + np.exp(-scores))).astype(np.float32) for scores in (people, others))
     found = []
     for weight in fairness:
-        score = fair_score(train.scores, private, weight / (weight + HALF_STRENGTH))
-        fair = score.fair(validation.scores)
-        lost = _accuracy(validation.scores[:, private:], validation) - _accuracy(fair, validation)
-        told = leakage(score.fair(train.scores), train.belief, fair, validation.belief, private)
+        score = fair_score(people, private, weight / (weight + HALF_STRENGTH))
+        fair = score.fair(others)
+        wanted = other_belief[:, private:]
+        lost = _accuracy(others[:, private:], wanted) - _accuracy(fair, wanted)
+        told = leakage(score.fair(people), belief, fair, other_belief, private)
         found.append(Candidate(weight, float(lost.max()), told, score))
     return found
 
@@ -96,7 +100,6 @@ def expected_auroc(said: NDArray[np.floating], belief: Floats) -> float:
     return float((positives * below).sum() / (positives.sum() * negatives.sum()))
 
 
-def _accuracy(said: Floats, part: Part) -> NDArray[np.float64]:
-    """The expected accuracy of each utility label, read from the sign of ``said`` [N, V]."""
-    wanted = part.belief[:, -said.shape[1] :]
+def _accuracy(said: Floats, wanted: Floats) -> NDArray[np.float64]:
+    """The expected accuracy of each utility label, 1 with probability ``wanted``, read from the sign of ``said``."""
     return np.where(said > 0, wanted, 1 - wanted).mean(axis=0, dtype=np.float64)
