@@ -18,8 +18,8 @@ from privsdk.fitting.flows import Schedule as FlowSchedule
 COUPLINGS = 10
 WIDTH = 192
 # What keeps a wide flow from learning the training people by heart: noise in each standardised direction beside the
-# posterior's own, and a strong decay of the weights.  On people it has not seen the squared norm of g(z) is 1.07 times
-# its dimension with a noise of .15, 1.01 times with .2 and .95 times with .25.
+# posterior's own, and a strong decay of the weights.  With less noise the squared norm of g(z) exceeds its dimension on
+# people it has not seen, with more it falls short of it.
 NOISE = 0.2
 WEIGHT_DECAY = 1.0
 

@@ -140,7 +140,7 @@ def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> 
     training = training_views(settings, images, out)
     validation = encode(codec, images.part(VALID).pixels)
     flow, figures = train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
-    # All that follows is learned behind the weights that a bundle carries, which are half of it in half precision.
+    # All that follows is learned behind the weights as a bundle carries them, most of them in half precision.
     arrays = {name: array.astype(np.float16) if name in HALVED else array for name, array in flow.arrays().items()}
     write_atomically(out / "flow.safetensors", pack_arrays(arrays, figures))
 
@@ -192,7 +192,7 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     files = {
         **graphs,
         "scores.safetensors": pack_arrays(scores.arrays(), {}),
-        "flow.safetensors": pack_arrays(unpack_arrays((out / "flow.safetensors").read_bytes())[0], {}),
+        "flow.safetensors": (out / "flow.safetensors").read_bytes(),
         "moments.safetensors": pack_arrays(moments.arrays(), {}),
         "joint_scores.safetensors": pack_arrays(JointScores.of(clipped(scores.scores(seen.mean))).arrays(), {}),
         "public_latents.safetensors": pack_arrays(

@@ -109,6 +109,8 @@ def test_moments_take_mean_and_spread_out_whatever_the_score_is() -> None:
     again = Moments.from_arrays(unpack(pack(moments.arrays(), {}))[0])
     assert again.fits(5, 3)
     assert not again.fits(5, 4)
+    assert not Moments(np.float32(0), again.mean, again.spread).fits(5, 3)
+    assert not Moments(again.knots[:, ::-1], again.mean, again.spread).fits(5, 3)
     code = again.affine(3).forward(x, scores[:, 3])
     for low, high in ((-6, -3), (-3, 0), (0, 3), (3, 6)):
         there = code[(scores[:, 3] > low) & (scores[:, 3] < high)]
@@ -137,6 +139,9 @@ def test_joint_scores_make_strangers_go_together_as_people_do() -> None:
     drawn = joint.draw(strangers, [1, 0], rng)
     assert np.allclose(np.corrcoef(drawn.T), np.corrcoef(people[:, [1, 0]].T), atol=0.03)
     assert np.allclose(drawn.std(0), people[:, [1, 0]].std(0), rtol=0.05)
+    assert np.isfinite(joint.draw(strangers * 0 + 99, [1, 0], rng)).all()
+    assert not joint.fits(2)
+    assert not JointScores(np.float32(0), joint.shares).fits(3)
     # Nobody's own two scores are among them.
     assert not {tuple(row) for row in drawn[:, ::-1].tolist()} & {tuple(row) for row in people[:, :2].tolist()}
 

@@ -91,8 +91,9 @@ class Moments:
         """Whether these are averages given so many attributes' scores, of x with ``size`` numbers."""
         shape = (attributes, len(QUANTILES))
         shapes = (shape, (*shape, size), (*shape, size, size))
-        rising = bool((np.diff(self.knots, axis=-1) > 0).all())
-        return rising and tuple(part.shape for part in (self.knots, self.mean, self.spread)) == shapes
+        if tuple(part.shape for part in (self.knots, self.mean, self.spread)) != shapes:
+            return False
+        return bool((np.diff(self.knots, axis=1) > 0).all())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The averages by name, for :meth:`from_arrays`; the covariances, which are most of it, in half precision."""

@@ -58,7 +58,8 @@ class JointScores:
                 cell = cells[:, one] * BINS + cells[:, other]
                 found = np.bincount(cell, weights, BINS**2)
                 wanted = self._pair(columns[one], columns[other]).ravel() / BINS**2
-                weights *= wanted[cell] / np.maximum(found[cell], 1e-12)
+                # Never nothing: where strangers and people have no cell in common, all strangers count alike.
+                weights *= (wanted[cell] + 1e-9) / np.maximum(found[cell], 1e-12)
         weights = np.minimum(weights, LARGEST_WEIGHT * weights.mean())
         chosen = cells[rng.choice(len(cells), len(cells), p=weights / weights.sum())]
         ranks = (chosen + rng.random(chosen.shape)) / BINS
@@ -69,9 +70,9 @@ class JointScores:
     def fits(self, attributes: int) -> bool:
         """Whether these are of so many attributes' scores."""
         pairs = attributes * (attributes - 1) // 2
-        if (np.diff(self.quantiles, axis=-1) < 0).any() or (self.shares < 0).any():
+        if self.quantiles.shape != (attributes, LEVELS) or self.shares.shape != (pairs, BINS, BINS):
             return False
-        return self.quantiles.shape == (attributes, LEVELS) and self.shares.shape == (pairs, BINS, BINS)
+        return bool((np.diff(self.quantiles, axis=1) >= 0).all() and (self.shares >= 0).all())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What :meth:`from_arrays` needs, by name; the shares in half precision, as they are nearly all of it."""
