@@ -31,6 +31,14 @@ def landmarks_in_frame(frame: images.Pixels, detector: faces.Detector) -> np.nda
     return (found[0].landmarks.astype(np.float64) / 3 - corner) * (faces.SIZE / side)
 
 
+def crop(frame: images.Pixels) -> images.Pixels:
+    """uint8 [64, 64, 3]: the usual crop of an aligned CelebA image, uint8 [H, W, 3] of any scale, W:H = 178:218."""
+    height, width = frame.shape[:2]
+    side = 148 / 178 * width
+    left, top = (width - side) / 2, (height - side) / 2
+    return images.crop_resize(frame, (left, top, left + side, top + side), faces.SIZE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the mean landmarks of aligned CelebA images.")
     parser.add_argument("--data", type=Path, required=True, help="a folder in CelebA's official layout")

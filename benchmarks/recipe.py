@@ -1,41 +1,61 @@
-"""What each part of the encoder's training gives: short trainings, each with one part left out.
+"""What each part of the encoder's training gives: short trainings, each with one part left out, and the whole one.
 
     PRIVSDK_DATA=... python -m benchmarks.recipe --out runs/faces [--epochs 2] [--seed 0]
 
-``--out`` is a run of the central trainer, whose teacher is used.  All variants train for the same few epochs, so
-their figures compare with each other and not with the shipped encoder's.  The graphs of each variant are left in its
-folder; `benchmarks.faces --plain` takes those of "squared error and KL alone".
+``--out`` is a finished run of the central trainer, whose teachers are used.  All variants train for the same few
+epochs, so their figures compare with each other; beside them stand the finished networks before and after the
+decoder was sharpened, and those from before trained on with squared error and KL alone.  The graphs of the last are
+left in ``recipe/plain`` of the run's folder, for `benchmarks.faces --plain`.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from export.datasets import celeba
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.latents import Posteriors, encode
 from export.losses import rate_of_change
-from export.networks.teacher import Teacher
 from export.networks.vae import SIDE
 from export.realism import frechet_distance, mean_gradient
+from export.recipe import Settings
 from export.sharpen import pooled_features
 from export.to_onnx import as_exported, decoder_graph, encoder_graph
-from export.train import VAE, Weights, train_vae
+from export.train import VAE, Weights, train_teachers, train_vae
 from privsdk.codec import Codec
 
+PLAIN = Weights(attributes=0.0, features=0.0, lipschitz=0.0)
 VARIANTS = {
     "everything": Weights(),
     "without attribute heads": Weights(attributes=0.0),
     "without feature matching": Weights(features=0.0),
     "without the gradient penalty": Weights(lipschitz=0.0),
-    "squared error and KL alone": Weights(attributes=0.0, features=0.0, lipschitz=0.0),
+    "without the linear paths": Weights(),
+    "squared error and KL alone": PLAIN,
 }
+
+
+def untrained(images: LabelledImages, latent: int, linear: bool, seed: int) -> VAE:
+    """A new VAE; without ``linear`` the paths beside the convolutions stay zero."""
+    torch.manual_seed(seed)
+    vae = VAE(latent, len(images.attributes))
+    if not linear:
+        for path in (vae.encoder.linear, vae.decoder.linear):
+            for parameter in path.parameters():
+                torch.nn.init.zeros_(parameter.requires_grad_(False))
+        vae.decoder.convolutions[-1].reset_parameters()
+    return vae
+
+
+def finished(images: LabelledImages, latent: int, checkpoint: Path) -> VAE:
+    """The VAE of a checkpoint."""
+    vae = VAE(latent, len(images.attributes))
+    vae.load_state_dict(torch.load(checkpoint, weights_only=True)["vae"])
+    return vae.to(memory_format=torch.channels_last).eval()
 
 
 def exported(vae: VAE, folder: Path) -> Codec:
@@ -78,18 +98,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    images = celeba.load(Path(os.environ["PRIVSDK_DATA"]) / "celeba")
+    settings = Settings.load(arguments.out)
+    images = settings.images(arguments.out)
     validation = images.part(VALID)
-    teacher = Teacher(len(images.attributes)).to(memory_format=torch.channels_last)
-    state = torch.load(arguments.out / "teacher" / "best.pt", weights_only=True)
-    teacher.load_state_dict(state["teacher"])
+    (teacher, _), taught = train_teachers(images, arguments.out / "teachers", settings.teacher_epochs, settings.seed)
     real = pooled_features(teacher, validation.pixels)
-    print(f"{arguments.epochs:g} epochs, seed {arguments.seed}; measured on the valid partition\n")
-    print("| variant | squared error | Male | Smiling | sharpness | Fréchet (teacher) | rate of change, mean / 95% |")
-    print("|---|---|---|---|---|---|---|")
-    for name, weights in VARIANTS.items():
-        folder = arguments.out / "recipe" / name.replace(" ", "-")
-        vae = train_vae(images, teacher, folder, arguments.epochs, weights=weights, seed=arguments.seed)
+
+    def show(name: str, vae: VAE, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         codec = exported(vae, folder)
         made = codec.decode(encode(codec, validation.pixels).mean)
         error = (((made.astype(np.float32) - validation.pixels) / 255) ** 2).sum(axis=(1, 2, 3)).mean()
@@ -98,10 +114,26 @@ def main() -> None:
         print(
             f"| {name} | {error:.1f} | {accuracies[0]:.3f} | {accuracies[1]:.3f} "
             f"| {mean_gradient(made) / mean_gradient(validation.pixels):.2f} "
-            f"| {frechet_distance(real, pooled_features(teacher, made)):.1f} "
+            f"| {frechet_distance(real, pooled_features(teacher, made)):.0f} "
             f"| {rates.mean():.1f} / {np.quantile(rates, 0.95):.1f} |",
             flush=True,
         )
+
+    def trained(vae: VAE, weights: Weights, folder: Path) -> VAE:
+        return train_vae(images, teacher, taught, vae, folder, arguments.epochs, weights, seed=arguments.seed)
+
+    print(f"{arguments.epochs:g} epochs, seed {arguments.seed}; measured on the valid partition\n")
+    print("| variant | squared error | Male | Smiling | sharpness | Fréchet (teacher) | rate of change, mean / 95% |")
+    print("|---|---|---|---|---|---|---|")
+    kept = arguments.out / "recipe"
+    for name, weights in VARIANTS.items():
+        folder = kept / name.replace(" ", "-")
+        vae = untrained(images, settings.latent, name != "without the linear paths", arguments.seed)
+        show(name, trained(vae, weights, folder), folder)
+    for name, part in (("the whole training", "vae"), ("the same, sharpened", "sharpen")):
+        show(name, finished(images, settings.latent, arguments.out / part / "best.pt"), kept / part)
+    whole = finished(images, settings.latent, arguments.out / "vae" / "best.pt")
+    show("the whole training, then squared error and KL alone", trained(whole, PLAIN, kept / "plain"), kept / "plain")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, c
 Target = Annotated[Path, typer.Option("--bundle", help="Folder to write the bundle to; its name is the bundle's.")]
 Of = Annotated[str, typer.Option(help="Attributes with commas between; all without it, a quarter of a minute each.")]
 Latent = Annotated[int, typer.Option(help="Size of the latent.")]
-TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for the teacher.")]
+TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for each of the two teachers.")]
 Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]
-RefineEpochs = Annotated[float, typer.Option(help="Further passes for both, which are after the images.")]
 SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decoder alone, against a critic.")]
 FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
@@ -38,15 +37,14 @@ def train_faces(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 16,
-    refine_epochs: RefineEpochs = 10,
+    epochs: Epochs = 24,
     sharpen_epochs: SharpenEpochs = 4,
     flow_steps: FlowSteps = 2000,
-    public_latents: PublicLatents = 20_000,
+    public_latents: PublicLatents = 18_000,
     seed: Seed = 0,
 ) -> None:
-    """Teacher, encoder and decoder on images in the official CelebA layout."""
-    lengths = latent, teacher_epochs, epochs, refine_epochs, sharpen_epochs, flow_steps, public_latents, seed
+    """Teachers, encoder and decoder on images in the official CelebA layout."""
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
     begin(Settings(str(data.resolve()), "", *lengths), out)
 
 
@@ -57,15 +55,14 @@ def train_folder(
     out: Out,
     latent: Latent = 50,
     teacher_epochs: TeacherEpochs = 11,
-    epochs: Epochs = 16,
-    refine_epochs: RefineEpochs = 10,
+    epochs: Epochs = 24,
     sharpen_epochs: SharpenEpochs = 4,
     flow_steps: FlowSteps = 2000,
-    public_latents: PublicLatents = 20_000,
+    public_latents: PublicLatents = 18_000,
     seed: Seed = 0,
 ) -> None:
-    """Teacher, encoder and decoder on a folder of anybody's images."""
-    lengths = latent, teacher_epochs, epochs, refine_epochs, sharpen_epochs, flow_steps, public_latents, seed
+    """Teachers, encoder and decoder on a folder of anybody's images."""
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
     begin(Settings(str(data.resolve()), str(labels.resolve()), *lengths), out)
 
 

@@ -24,13 +24,9 @@ def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
 
 
-def attribute_loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Cross-entropy summed over the attributes; a quarter of the target is the label, the rest the teacher.
-
-    The labels are noisy and the teacher has hardly overfitted: mostly the teacher generalises better.
-    """
-    target = 0.25 * labels + 0.75 * torch.sigmoid(teacher_logits)
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1).mean()
+def attribute_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """Cross-entropy with these ``probabilities``, summed over the attributes; both arguments [N, attributes]."""
+    return F.binary_cross_entropy_with_logits(logits, probabilities, reduction="none").sum(dim=1).mean()
 
 
 def rate_of_change(decoder: torch.nn.Module, z: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import sharpen
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
-from export.train import REFINED, VAE, train_teacher, train_vae
+from export.train import VAE, train_teachers, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
 from privsdk.audit.metrics import calibration_error
@@ -62,7 +62,6 @@ class Settings:
     latent: int
     teacher_epochs: int
     epochs: float
-    refine_epochs: float
     sharpen_epochs: float
     flow_steps: int
     public_latents: int
@@ -98,19 +97,11 @@ class Settings:
 
 
 def train_networks(settings: Settings, images: LabelledImages, out: Path) -> VAE:
-    """Teacher, VAE in two passes, and sharpened decoder; each resumes, or is loaded where it is finished."""
-    teacher = train_teacher(images, out / "teacher", settings.teacher_epochs, seed=settings.seed)
-    vae = train_vae(images, teacher, out / "vae", settings.epochs, settings.latent, seed=settings.seed)
-    vae = train_vae(
-        images,
-        teacher,
-        out / "refined",
-        settings.refine_epochs,
-        settings.latent,
-        REFINED,
-        seed=settings.seed,
-        start=vae,
-    )
+    """Teachers, VAE and sharpened decoder; each resumes, or is loaded where it is finished."""
+    (teacher, _), taught = train_teachers(images, out / "teachers", settings.teacher_epochs, seed=settings.seed)
+    torch.manual_seed(settings.seed)
+    vae = VAE(settings.latent, len(images.attributes))
+    vae = train_vae(images, teacher, taught, vae, out / "vae", settings.epochs, seed=settings.seed)
     return sharpen(images, teacher, vae, out / "sharpen", settings.sharpen_epochs, seed=settings.seed)
 
 

@@ -24,7 +24,7 @@ from export.train import VAE, mirrored, mixed_precision
 
 FEATURES_WEIGHT = 30.0
 # The critic's pull on the image, as a share of the pull of squared error and features together.
-CRITIC_SHARE = 0.5
+CRITIC_SHARE = 0.6
 
 
 def sharpen(

@@ -23,6 +23,7 @@ from export.losses import (
 from export.networks.blocks import to_input
 from export.networks.teacher import Teacher
 from export.networks.vae import Decoder, Encoder
+from privsdk.errors import TrainingDataError
 
 
 def mixed_precision() -> torch.autocast:
@@ -51,13 +52,51 @@ def mirrored(x: Tensor) -> Tensor:
     return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
 
 
-def train_teacher(images: LabelledImages, folder: Path, epochs: int = 11, batch: int = 128, seed: int = 0) -> Teacher:
-    """Train the attribute network on pixels; returns it in evaluation mode."""
+def halves(images: LabelledImages, seed: int = 0) -> np.ndarray:
+    """Which half of the people each image belongs to: bool [N], all images of one person in one half.
+
+    Raises TrainingDataError if only one person is shown.
+    """
+    people, number = np.unique(images.identity, return_inverse=True)
+    if len(people) < 2:
+        raise TrainingDataError("the train partition shows one person; training needs images of two at least")
+    return (np.random.default_rng(seed).permutation(len(people)) < len(people) // 2)[number]
+
+
+def train_teachers(
+    images: LabelledImages, folder: Path, epochs: int = 11, seed: int = 0
+) -> tuple[tuple[Teacher, Teacher], Tensor]:
+    """Two teachers, each trained on half of the training people, and what each says of the half it has not seen.
+
+    The second is float32 [N, attributes], probabilities for the training images: what a network knows of people
+    by heart it does not say of strangers, so an encoder that is taught by strangers' answers treats its own
+    training people like anybody else.
+    """
     training, validation = images.part(TRAIN), images.part(VALID)
+    half = halves(training, seed)
+    first = train_teacher(training[half], validation, folder / "first", epochs, seed=seed)
+    second = train_teacher(training[~half], validation, folder / "second", epochs, seed=seed)
+    taught = torch.empty(training.labels.shape)
+    for teacher, unseen in ((first, ~half), (second, half)):
+        pixels = training.pixels[unseen]
+        logits = attribute_logits(teacher, pixels) + attribute_logits(teacher, pixels[:, :, ::-1].copy())
+        taught[torch.from_numpy(unseen)] = torch.sigmoid(logits / 2)
+    return (first, second), taught
+
+
+def train_teacher(
+    training: LabelledImages,
+    validation: LabelledImages,
+    folder: Path,
+    epochs: int = 11,
+    batch: int = 128,
+    seed: int = 0,
+) -> Teacher:
+    """Train one attribute network on pixels; returns it in evaluation mode."""
     batch = min(batch, len(training))
     torch.manual_seed(seed)
-    teacher = Teacher(len(images.attributes)).to(memory_format=torch.channels_last)
-    steps = epochs * (len(training) // batch)
+    teacher = Teacher(len(training.attributes)).to(memory_format=torch.channels_last)
+    steps = max(1, epochs * (len(training) // batch))
     schedule = Schedule(len(training), batch, steps, peak=2e-3, warmup=0.25, seed=seed)
     optimizer = torch.optim.AdamW(teacher.parameters(), weight_decay=0.02)
     pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
@@ -99,19 +138,16 @@ def attribute_logits(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> 
 class Weights:
     """How much each term of the VAE's loss counts; 0 leaves a term out.
 
-    ``divergence`` holds for the first three quarters of a training, ``last_divergence`` for the rest: begun with the
-    small one, the latents do not spread out evenly; ended with the large one, the images stay coarse.
+    ``divergence`` holds for the first half of a training, ``last_divergence`` for the rest: begun with the small
+    one, the latents do not spread out evenly; ended with the large one, the images stay coarse.
     """
 
     divergence: float = 0.25
     last_divergence: float = 0.1
     lipschitz: float = 0.05
-    attributes: float = 10.0
-    features: float = 30.0
+    attributes: float = 8.0
+    features: float = 10.0
 
-
-# The second pass, which is after the images.
-REFINED = Weights(divergence=0.1, lipschitz=0.0, attributes=5.0, features=10.0)
 
 LIPSCHITZ_BOUND = 25.0
 LIPSCHITZ_EVERY = 8
@@ -131,35 +167,33 @@ class VAE(nn.Module):
 def train_vae(
     images: LabelledImages,
     teacher: Teacher,
+    taught: Tensor,
+    vae: VAE,
     folder: Path,
-    epochs: float = 16,
-    latent: int = 50,
+    epochs: float = 24,
     weights: Weights = Weights(),
     batch: int = 96,
     seed: int = 0,
-    start: VAE | None = None,
 ) -> VAE:
     """Train encoder and decoder together; returns the best on the valid partition, in evaluation mode.
 
-    Where ``start`` is given, it is trained on.
+    ``taught`` is float32 [N, attributes], what the attribute heads are to say of the N training images; ``teacher``
+    is where reconstructions are compared.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
     batch = min(batch, len(training))
-    torch.manual_seed(seed)
-    vae = (start or VAE(latent, len(images.attributes))).to(memory_format=torch.channels_last)
+    vae = vae.to(memory_format=torch.channels_last)
     schedule = Schedule(
-        len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=1e-3, warmup=0.03, seed=seed
+        len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=2e-3, warmup=0.03, seed=seed
     )
     optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.01)
-    pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
+    pixels = torch.from_numpy(training.pixels)
     matching = FeatureMatching(teacher, to_input(pixels[:512]))
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.train()
         x = shifted(mirrored(to_input(pixels[rows])), most=2)
         with mixed_precision():
-            with torch.no_grad():
-                taught = teacher(x).float()
             mean, log_variance = vae.encoder(x)
             z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             reconstructed = vae.decoder(z).float()
@@ -169,10 +203,10 @@ def train_vae(
         terms = {
             "squared error": squared_error(x, reconstructed),
             "divergence": divergence_from_prior(mean, log_variance),
-            "attributes": attribute_loss(vae.heads(mean), labels[rows], taught),
+            "attributes": attribute_loss(vae.heads(mean), taught[rows]),
             "features": features,
         }
-        early = number < 0.75 * schedule.steps
+        early = number < 0.5 * schedule.steps
         loss = (
             terms["squared error"]
             + (weights.divergence if early else weights.last_divergence) * terms["divergence"]

@@ -69,7 +69,9 @@ def privatize(
     privatizer: Annotated[Path | None, typer.Option(help="A privatizer from `privsdk fit`.")] = None,
     output: Annotated[Path | None, typer.Option(help="New folder; <input>-released beside the input.")] = None,
     faces: Annotated[Faces, typer.Option(help="Release the largest face of a photo, or all.")] = "largest",
-    aligned: Annotated[bool, typer.Option("--aligned", help="The photos are aligned crops already.")] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are 64x64 faces, aligned by this program already.")
+    ] = False,
     labels: Annotated[Path | None, typer.Option(help="CSV: file names, then a column for each label.")] = None,
     names: Annotated[Names, typer.Option(help="Names of the released images.")] = "random",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,

@@ -84,7 +84,7 @@ REFUSAL_REASONS = (
     "damaged",  # starts like an image and breaks off or contradicts itself
     "no-face",  # the detector finds none
     "face-too-small",  # found, with too few pixels to align
-    "wrong-size",  # --aligned was given and the image is no aligned crop
+    "wrong-size",  # --aligned was given and the image is no face sample
     "label-missing",  # a label-aware filter, and no label for this photo
     "not-privatized",  # what came out is the original, close to it, or no number: it is kept back
 )

@@ -10,6 +10,8 @@ from a_bundle import SIZE, UNUSED, MadeUpBundle, made_up_bundle
 
 from privsdk import filters
 from privsdk.arrays import pack, unpack
+from privsdk.audit.attackers import StandardisedPerceptron
+from privsdk.audit.metrics import leakage
 from privsdk.errors import PrivatizerError
 from privsdk.filters.code import CodeFlow, Moments, hats
 from privsdk.filters.flow import FlowFilter
@@ -93,8 +95,15 @@ def test_unused_dimensions_leave_as_fresh_noise(bundle: MadeUpBundle, flow_filte
 def test_the_code_and_its_inverse(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
     x = bundle.flow.forward(bundle.public.mean[:500])
     scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))[:, :1]
-    code = flow_filter.code.forward(x, scores)
-    assert np.abs(flow_filter.code.inverse(code, scores) - x).max() < 1e-4
+    xi = np.random.default_rng(0).standard_normal(scores.shape, np.float32)
+    (affine,) = flow_filter.code.affine
+    whole = CodeFlow((replace(affine, along=0 * affine.along),), None)
+    assert np.abs(whole.inverse(whole.forward(x, scores, xi), scores) - x).max() < 1e-4
+    code = flow_filter.code.forward(x, scores, xi)
+    # But for one direction, all of it is in the code.
+    missing = code - whole.forward(x, scores, xi)
+    assert np.linalg.matrix_rank(missing, tol=1e-2) == 1
+    assert np.allclose(code @ affine.along, xi[:, 0], atol=1e-4)
     assert np.abs(np.corrcoef(np.c_[code, scores[:, 0]].T)[-1, :-1]).max() < 0.15
 
 
@@ -111,14 +120,33 @@ def test_moments_take_mean_and_spread_out_whatever_the_score_is() -> None:
     assert not again.fits(5, 4)
     assert not Moments(np.float32(0), again.mean, again.spread).fits(5, 3)
     assert not Moments(again.knots[:, ::-1], again.mean, again.spread).fits(5, 3)
-    code = again.affine(3).forward(x, scores[:, 3])
+    xi = rng.standard_normal(len(x), np.float32)
+    code = again.affine(3).forward(x, scores[:, 3], xi)
     for low, high in ((-6, -3), (-3, 0), (0, 3), (3, 6)):
         there = code[(scores[:, 3] > low) & (scores[:, 3] < high)]
         assert np.abs(there.mean(0)).max() < 0.25
         # A fifth of the difference between spreads is left where it is: what few people show is drawn to all.
         assert np.abs(np.cov(there.T) - np.eye(3)).max() < 0.4
-    untouched = again.affine(1).forward(x, scores[:, 1])
-    assert np.abs(np.corrcoef(untouched.T, x.T)[3:, :3]).max(axis=1).min() > 0.7
+    untouched = again.affine(1).forward(x, scores[:, 1], xi)
+    one, other = (np.linalg.qr(values - values.mean(0))[0] for values in (untouched, x))
+    assert np.linalg.svd(one.T @ other)[1][1] > 0.95  # the second canonical correlation
+
+
+def test_no_attacker_reads_the_score_in_the_code_by_the_shape_it_has_left() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12_000, 4)).astype(np.float32)
+    # Two numbers tell the score outright, and not linearly: what x varies by, given it, is bent.
+    score = 4 * x[:, 0] * (1 + 0.5 * np.tanh(x[:, 1]))
+    affine = Moments.of(x, score[:, None]).affine(0)
+    xi = rng.standard_normal(len(x), np.float32)
+
+    def told(code: np.ndarray) -> float:
+        half = len(x) // 2
+        attacker = StandardisedPerceptron(seed=0).fit(code[:half], score[:half] > 0)
+        return leakage(score[half:] > 0, attacker.score(code[half:]))
+
+    assert told(replace(affine, along=0 * affine.along).forward(x, score, xi)) > 0.8
+    assert told(affine.forward(x, score, xi)) < 0.6
 
 
 def test_hat_functions_sum_to_one() -> None:

@@ -74,14 +74,18 @@ def test_several_labels_at_once(bundle: Any) -> None:
 
 
 def test_own_labelled_latents_join_the_fit(bundle: Any, privatizer: Privatizer) -> None:
-    own = Latents(bundle.public.mean[:200].copy(), bundle.public.variance[:200].copy())
-    labels = {"male": bundle.public.labels[:200, 0], "Smiling": bundle.public.labels[:200, 1]}
-    assert bytes_of(fit(bundle, "male", "smiling", data=own, labels=labels, seed=1)) != bytes_of(privatizer)
+    smiling = np.argsort(bundle.scores.scores(bundle.public.mean)[:, 1])[-1500:]
+    own = Latents(bundle.public.mean[smiling], bundle.public.variance[smiling])
+    labels = {"male": bundle.public.labels[smiling, 0], "Smiling": np.arange(1500) % 2}
+    fitted = fit(bundle, "male", "smiling", data=own, labels=labels, seed=1).filter
+    # They shape the fair score, and the filter carries none of their scores.
+    assert np.median(fitted.fair_score.everyone) > np.median(privatizer.filter.fair_score.everyone) + 0.5
+    assert not np.isin(bundle.scores.only([0, 1]).scores(own.mean), fitted.population).any()
     with pytest.raises(UsageError, match="without labels for Smiling"):
         fit(bundle, "male", "smiling", data=own, labels={"male": labels["male"]})
     with pytest.raises(UnworkablePairError, match="one class only in the samples"):
-        fit(bundle, "male", "smiling", data=own, labels=labels | {"male": np.ones(200)})
-    with pytest.raises(UsageError, match="200 numbers"):
+        fit(bundle, "male", "smiling", data=own, labels=labels | {"male": np.ones(1500)})
+    with pytest.raises(UsageError, match="1500 numbers"):
         fit(bundle, "male", "smiling", data=own, labels=labels | {"male": np.ones(3)})
 
 

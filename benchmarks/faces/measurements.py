@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import privsdk
+from benchmarks.face_template import crop
 from export.datasets import celeba
 from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
 from export.realism import frechet_distance
@@ -29,7 +30,6 @@ from privsdk.audit.protocols import Released, attack, from_training_partition
 from privsdk.codec import Codec, Latents
 from privsdk.privatizer import Privatizer
 from privsdk.samples import images
-from privsdk.samples.faces import crop
 from privsdk.store.folder import write_atomically
 
 UTILITY = "Smiling"

@@ -35,6 +35,17 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __getitem__(self, rows: np.ndarray) -> LabelledImages:
+        """These images alone; ``rows`` are their indices, or bool [N]."""
+        return replace(
+            self,
+            pixels=self.pixels[rows],
+            labels=self.labels[rows],
+            partition=self.partition[rows],
+            identity=self.identity[rows],
+            names=tuple(np.asarray(self.names)[rows].tolist()),
+        )
+
     def save(self, path: Path) -> None:
         """Into one file, whole or not at all."""
         partial = path.with_suffix(".partial.npz")
@@ -63,11 +74,4 @@ class LabelledImages:
                 f"no image is in the {name} partition; training needs all three (train, valid, test): "
                 "add rows for it to the partition file or column"
             )
-        return replace(
-            self,
-            pixels=self.pixels[keep],
-            labels=self.labels[keep],
-            partition=self.partition[keep],
-            identity=self.identity[keep],
-            names=tuple(self.names[i] for i in keep),
-        )
+        return self[keep]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from export.networks.blocks import ResidualBlock
 
 SIDE = 64
+HALF = SIDE // 2
 
 
 class Encoder(nn.Module):
     """float [N, 3, 64, 64] in [0, 1] to mean and log-variance, float [N, latent] each.
 
-    Stride-2 convolutions with a residual block at each size but the last; 62 million multiply-adds.
+    Stride-2 convolutions with a residual block at each size but the last; 62 million multiply-adds.  Beside them
+    a linear map of the image at half size adds to the mean: what is linear need not go through the convolutions.
     """
 
     def __init__(self, latent: int, channels: tuple[int, ...] = (24, 64, 128, 256)) -> None:
@@ -28,9 +31,13 @@ class Encoder(nn.Module):
         side = SIDE >> len(channels)
         self.convolutions = nn.Sequential(*layers, nn.BatchNorm2d(incoming), nn.ReLU(), nn.Flatten())
         self.output = nn.Linear(incoming * side * side, 2 * latent)
+        self.linear = nn.Linear(3 * HALF * HALF, latent, bias=False)
+        nn.init.zeros_(self.linear.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.output(self.convolutions(2 * x - 1)).float().chunk(2, dim=1)
+        x = 2 * x - 1
+        mean, log_variance = self.output(self.convolutions(x)).float().chunk(2, dim=1)
+        mean = mean + self.linear(F.avg_pool2d(x, 2).flatten(1)).float()
         # Bounds far outside what training reaches: they keep exp() finite on images unlike any photo.
         return mean, log_variance.clamp(-12.0, 4.0)
 
@@ -39,7 +46,8 @@ class Decoder(nn.Module):
     """float [N, latent] to float [N, 3, 64, 64]; what the final clamp to [0, 1] cuts off is the caller's.
 
     Bilinear upsampling throughout: a pixel shuffle leaves a faint grid.  Few channels at full size, since
-    layers with many channels there cost as much as all the rest.
+    layers with many channels there cost as much as all the rest.  The convolutions add to a linear map of z to an
+    image of half the size, and begin with nothing to add: they have only to learn what is not linear.
     """
 
     def __init__(self, latent: int, channels: tuple[int, ...] = (256, 128, 64, 32, 16)) -> None:
@@ -47,6 +55,8 @@ class Decoder(nn.Module):
         top, eight, sixteen, thirty_two, full = channels
         self.input = nn.Linear(latent, top * 4 * 4)
         self.top = top
+        self.linear = nn.Linear(latent, 3 * HALF * HALF)
+        nn.init.normal_(self.linear.weight, std=0.01)
         self.convolutions = nn.Sequential(
             nn.BatchNorm2d(top),
             nn.ReLU(),
@@ -73,7 +83,11 @@ class Decoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(full, 3, 3, padding=1),
         )
+        nn.init.zeros_(self.convolutions[-1].weight)
+        nn.init.zeros_(self.convolutions[-1].bias)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.input(z).reshape(-1, self.top, 4, 4).contiguous(memory_format=torch.channels_last)
-        return 0.5 + 0.5 * self.convolutions(x)
+        coarse = self.linear(z).reshape(-1, 3, HALF, HALF)
+        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        return 0.5 + 0.5 * (self.convolutions(x) + coarse)

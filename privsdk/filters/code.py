@@ -26,30 +26,34 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class ConditionalAffine:
-    """A mean and a linear map that depend on one score.
+    """A mean and a linear map that depend on one score, and noise where the score itself was.
 
-        e = (x - h(s) M) W(s),    W(s) = sum_q h_q(s) W_q
+        c = (x - h(s) M) W(s),    W(s) = sum_q h_q(s) W_q
+        e = c + (xi - <c, d>) d,    xi ~ N(0, 1)
 
     h(s) are hat functions: piecewise linear between ``knots`` [Q], constant beyond the outermost.  ``mean`` M is
     float32 [Q, U]; ``whiten`` W_q, symmetric, [Q, U, U], the inverse square root of x's covariance about its mean
-    where the score is at that knot.
+    where the score is at that knot.  ``along`` d, [U], of length 1, is where the score lies in c.  Given the score
+    x hardly varies there; what it does, brought to spread 1, has a shape that tells the score.  A release gets its
+    score from elsewhere, so noise in its place costs nothing.
     """
 
     knots: Floats
     mean: Floats
     whiten: Floats
+    along: Floats
 
-    def forward(self, x: Floats, score: Floats) -> Floats:
-        """float32 [N, U] and a score of each row, [N], to float32 [N, U]."""
+    def forward(self, x: Floats, score: Floats, xi: Floats) -> Floats:
+        """x, float32 [N, U], a score and a normal number of each row, both [N], to e, float32 [N, U]."""
         about = hats(score, self.knots)
         centred = x - about @ self.mean
         code = np.zeros_like(centred)
         for weight, map_ in zip(about.T, self.whiten, strict=True):
             code += weight[:, None] * (centred @ map_)
-        return code
+        return code + np.outer(xi - code @ self.along, self.along)
 
     def inverse(self, code: Floats, score: Floats) -> Floats:
-        """What :meth:`forward` makes ``code`` of."""
+        """An x with this ``code`` and, nearly, this score."""
         about = hats(score, self.knots)
         x = about @ self.mean
         for start in range(0, len(code), ROWS_AT_ONCE):
@@ -79,13 +83,18 @@ class Moments:
         return cls(*(np.stack(parts).astype(np.float32) for parts in zip(*given, strict=True)))
 
     def affine(self, column: int) -> ConditionalAffine:
-        """The map after which x has mean 0 and covariance I whatever the score in ``column`` is."""
+        """The map after which x has mean 0 and covariance I whatever the score in ``column`` is.
+
+        d is where the means at the outermost knots lie apart, seen through W: Fisher's discriminant.
+        """
         spread = self.spread[column].astype(np.float64)
         shrunk = (1 - SHRINKAGE) * spread + SHRINKAGE * spread.mean(axis=0)
         variance, directions = np.linalg.eigh(shrunk)
         narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
         whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
-        return ConditionalAffine(self.knots[column], self.mean[column], whiten)
+        apart = (self.mean[column][-1] - self.mean[column][0]) @ whiten.mean(axis=0)
+        along = apart / max(float(np.linalg.norm(apart)), SMALL)
+        return ConditionalAffine(self.knots[column], self.mean[column], whiten, along)
 
     def fits(self, attributes: int, size: int) -> bool:
         """Whether these are averages given so many attributes' scores, of x with ``size`` numbers."""
@@ -115,14 +124,14 @@ class CodeFlow:
     affine: tuple[ConditionalAffine, ...]
     couplings: Couplings | None
 
-    def forward(self, x: Floats, scores: Floats) -> Floats:
-        """The code of x = g(z), float32 [N, U], given the private scores [N, P]: float32 [N, U]."""
-        for affine, score in zip(self.affine, scores.T, strict=True):
-            x = affine.forward(x, score)
+    def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
+        """The code of x = g(z), float32 [N, U], given the private scores and normal numbers, both [N, P]."""
+        for affine, score, fresh in zip(self.affine, scores.T, xi.T, strict=True):
+            x = affine.forward(x, score, fresh)
         return x if self.couplings is None else self.couplings.forward(x, context(scores))
 
     def inverse(self, code: Floats, scores: Floats) -> Floats:
-        """The x whose code, given the private scores, is ``code``."""
+        """An x with this ``code`` and, nearly, these private scores [N, P]."""
         x = code if self.couplings is None else self.couplings.inverse(code, context(scores))
         for affine, score in zip(reversed(self.affine), scores.T[::-1], strict=True):
             x = affine.inverse(x, score)

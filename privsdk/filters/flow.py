@@ -74,7 +74,8 @@ class FlowFilter:
     def codes(self, mean: Floats, variance: Floats, seeds: Seeds, scores: Floats) -> Floats:
         """The codes e of a posterior sample of each row, given its scores: float32 [N, U]."""
         z = mean + np.sqrt(variance) * noise.normal(seeds, mean.shape[1], "posterior")
-        return self.code.forward(self.flow.forward(z.astype(np.float32)), scores[:, : self.private])
+        x = self.flow.forward(z.astype(np.float32))
+        return self.code.forward(x, scores[:, : self.private], noise.normal(seeds, self.private, "score"))
 
     def targets(self, scores: Floats, seeds: Seeds) -> Floats:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""

@@ -53,7 +53,7 @@ def fit_flow(
         # of people, which is known for each label on its own, and so for the first.
         learned = Moments.of(x, scores[:, [number]]).affine(0)
         stages.append(learned if stages else bundle.moments.affine(column))
-        x = learned.forward(x, scores[:, number])
+        x = learned.forward(x, scores[:, number], rng.standard_normal(len(x), np.float32))
     code = CodeFlow(tuple(stages), None)
     if with_torch:
         from privsdk.fitting.code import train_couplings
@@ -61,7 +61,7 @@ def fit_flow(
         code = replace(code, couplings=train_couplings(x, scores, asked.seed, report))
 
     report("fair score", 0, 1)
-    people, others = (bundle.joint_scores.draw(part.scores, wish.columns, rng) for part in (train, validation))
+    people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
     choices = candidates(people, others, hidden, FAIRNESS if asked.fairness is None else (asked.fairness,))
     chosen = _chosen(choices)
     report("fair score", 1, 1)
@@ -70,7 +70,8 @@ def fit_flow(
         bundle.flow,
         code,
         chosen.score,
-        people[:POPULATION],
+        # Drawn ones alone: a privatizer's file holds no score of the user's own samples.
+        people[: np.sum(~train.own)][:POPULATION],
         hidden,
         asked.a,
         asked.rho,
@@ -93,6 +94,12 @@ def fit_flow(
         "distortion_share": moved / _apart(validation, bundle.used),
         "score_residual": float(np.quantile(residual, 0.99)),
     }
+
+
+def _people(bundle: Bundle, wish: Wish, part: Part, rng: np.random.Generator) -> Floats:
+    """Scores that go together as people's do: drawn in place of strangers', then the user's own as they are."""
+    drawn = bundle.joint_scores.draw(part.scores[~part.own], wish.columns, rng)
+    return np.concatenate([drawn, part.scores[part.own]])
 
 
 def _chosen(choices: Sequence[Candidate]) -> Candidate:

@@ -28,7 +28,8 @@ class Part:
     """N posteriors with the K scores of their means and K labels, private ones first.
 
     ``belief`` is how likely each label is to be 1: the score's own probability for a public latent, whose
-    label was drawn from it, and the label itself where somebody has given it.
+    label was drawn from it, and the label itself where somebody has given it.  ``own`` says which rows are of
+    the user's own samples.
     """
 
     mean: Floats
@@ -36,12 +37,13 @@ class Part:
     scores: Floats
     labels: Floats
     belief: Floats
+    own: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Part:
-        return Part(self.mean[rows], self.variance[rows], self.scores[rows], self.labels[rows], self.belief[rows])
+        return Part(**{name: values[rows] for name, values in vars(self).items()})
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """One posterior sample of each row: float32 [N, Z]."""
@@ -101,7 +103,7 @@ def gather(
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
     public_scores = clipped(scores.scores(mean))
     belief = (1 / (1 + np.exp(-public_scores))).astype(np.float32)
-    everyone = Part(mean, variance, public_scores, drawn, belief)
+    everyone = Part(mean, variance, public_scores, drawn, belief, np.zeros(len(mean), bool))
 
     order = np.random.default_rng([seed, 0]).permutation(len(everyone))
     check, validation, train = np.split(order, [len(order) // 4, 2 * len(order) // 5])
@@ -109,7 +111,7 @@ def gather(
     if data is None or given is None:
         return parts
     own = bundle.encode(data) if isinstance(data, np.ndarray) else data
-    mine = Part(own.mean, own.variance, clipped(scores.scores(own.mean)), given, given)
+    mine = Part(own.mean, own.variance, clipped(scores.scores(own.mean)), given, given, np.ones(len(given), bool))
     order = np.random.default_rng([seed, 1]).permutation(len(mine))
     chosen, fitted = np.split(order, [len(order) // 5])
     return Material(

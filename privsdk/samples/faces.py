@@ -1,6 +1,6 @@
 """Faces in photos: found, turned upright, and cut out in the frame that encoders are trained on.
 
-The frame is the usual one of CelebA: the central square of an aligned image whose side is 148/178 of the
+The frame is nearly the usual one of CelebA: the central square of an aligned image whose side is 148/178 of the
 image's width, at 64 x 64 pixels.  A photo comes into it by its five landmarks: the similarity transform that
 takes them nearest to :data:`TEMPLATE`, in the least-squares sense (S. Umeyama, "Least-squares estimation of
 transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991).
@@ -37,8 +37,8 @@ In the order of :attr:`Face.landmarks`.  The mean of what the detector finds in 
 ``python -m benchmarks.face_template`` measures it.
 """
 
-FRAME = (178, 218)
-"""Width and height of an official aligned CelebA image; other scales have the same proportions."""
+AROUND = 218 / 148
+"""How many frames wide a view is in which the detector finds a face well; an aligned CelebA image shows as much."""
 
 LEAST_EYE_DISTANCE = 12.0
 """The fewest pixels between the eyes of a face that is released; in the 64 x 64 frame they are 17 apart.
@@ -105,9 +105,8 @@ class Detector:
         if abs(np.arctan2(upright[1, 0], upright[0, 0])) < self._LEANING:
             return face
 
-        # As much around the face as an aligned CelebA image shows.
         long_side = self._LONG_SIDES[0]
-        step = SIZE * FRAME[1] / 148 / long_side
+        step = SIZE * AROUND / long_side
         corner = SIZE / 2 - step * long_side / 2
         view = upright @ np.array([[step, 0, corner], [0, step, corner], [0, 0, 1]])
         seen = self._find_at(images.warp(image, view, long_side), long_side)
@@ -163,14 +162,6 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
     return np.column_stack([turn, end - turn @ start])
 
 
-def crop(frame: Pixels) -> Pixels:
-    """uint8 [64, 64, 3]: the face of an aligned CelebA image, uint8 [H, W, 3] of any scale, W:H = 178:218."""
-    height, width = frame.shape[:2]
-    side = 148 / FRAME[0] * width
-    left, top = (width - side) / 2, (height - side) / 2
-    return images.crop_resize(frame, (left, top, left + side, top + side), SIZE)
-
-
 def check_choice(faces: str) -> None:
     """Raises UsageError where it is none of :data:`Faces`."""
     if faces not in ("largest", "all"):
@@ -182,8 +173,8 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
     faces it shows, the ones that are left out among them.
 
     ``faces`` takes the largest alone or all of them; among several those that are too small are left out.
-    With ``aligned`` nothing is searched for: a square is a face sample already and only brought to 64 x 64,
-    and an image of CelebA's proportions is cropped as in training.
+    With ``aligned`` nothing is searched for: a square is a face sample already and only brought to 64 x 64.
+    An aligned CelebA image is none: it lies some pixels elsewhere, where filters let more through.
 
     Raises :class:`~privsdk.errors.Refusal` (``no-face``, ``face-too-small`` or ``wrong-size``) and
     :class:`~privsdk.errors.UsageError` for another value of ``faces``.
@@ -238,13 +229,10 @@ def _aligned(image: Pixels) -> Pixels:
     height, width = image.shape[:2]
     if min(height, width) >= SIZE and height == width:
         return images.crop_resize(image, (0, 0, width, height), SIZE)
-    if width >= FRAME[0] // 2 and abs(height - width * FRAME[1] / FRAME[0]) <= 1:
-        return crop(image)
     raise Refusal(
         "wrong-size",
-        f"It has {width} x {height} pixels. An aligned face is a square of at least {SIZE} x {SIZE} or an "
-        f"aligned CelebA image ({FRAME[0]} x {FRAME[1]}, or half that). "
-        "Give the photo without --aligned to have the face found in it.",
+        f"It has {width} x {height} pixels. A face that is aligned already is a square of at least {SIZE} x {SIZE}, "
+        "cut out as this program does it. Give the photo without --aligned to have the face found in it.",
     )
 
 
