@@ -139,17 +139,18 @@ class Weights:
     """How much each term of the VAE's loss counts; 0 leaves a term out.
 
     ``divergence`` holds for the first half of a training, ``last_divergence`` for the rest: begun with the small
-    one, the latents do not spread out evenly; ended with the large one, the images stay coarse.
+    one, the latents do not spread out evenly; ended with the large one, the images stay coarse.  ``lipschitz`` counts
+    what the decoder's rate of change exceeds ``lipschitz_bound`` by.
     """
 
     divergence: float = 0.25
     last_divergence: float = 0.1
     lipschitz: float = 0.05
+    lipschitz_bound: float = 25.0
     attributes: float = 8.0
     features: float = 10.0
 
 
-LIPSCHITZ_BOUND = 25.0
 LIPSCHITZ_EVERY = 8
 LIPSCHITZ_ROWS = 16
 
@@ -215,7 +216,7 @@ def train_vae(
         )
         if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
             # The penalty costs three passes, so it is taken on some rows of some steps and weighs the more.
-            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], LIPSCHITZ_BOUND)
+            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], weights.lipschitz_bound)
             loss = loss + LIPSCHITZ_EVERY * weights.lipschitz * terms["lipschitz"]
         optimizer.zero_grad()
         loss.backward()

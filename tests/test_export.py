@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages  # noqa:
 from export.loop import Schedule, train  # noqa: E402
 from export.networks.blocks import multiply_adds  # noqa: E402
 from export.networks.vae import Decoder, Encoder  # noqa: E402
-from export.train import VAE  # noqa: E402
+from export.train import VAE, halves  # noqa: E402
 from privsdk.bundle import Bundle  # noqa: E402
 from privsdk.errors import TrainingDataError  # noqa: E402
 from privsdk.runtime import session  # noqa: E402
@@ -263,6 +264,18 @@ def test_the_networks_fit_a_phone() -> None:
     assert multiply_adds(Decoder(50), torch.zeros(1, 50)) <= 115_000_000
 
 
+def test_no_person_is_in_both_halves(tmp_path: Path) -> None:
+    images = celeba.load(write_celeba(tmp_path))
+    many = images[np.arange(600) % 6]
+    shown = np.random.default_rng(0).integers(0, 90, 600).astype(np.int32)
+    half = halves(replace(many, identity=shown))
+    assert not set(shown[half]) & set(shown[~half])
+    assert len(set(shown[half])) == len(set(shown[~half])) == 45
+    assert np.array_equal(half, halves(replace(many, identity=shown)))
+    with pytest.raises(TrainingDataError, match="one person"):
+        halves(replace(many, identity=np.zeros(600, np.int32)))
+
+
 def test_the_gradient_penalty_lowers_the_rate_of_change() -> None:
     torch.manual_seed(0)
     decoder = torch.nn.Sequential(torch.nn.Linear(5, 3 * 4 * 4), torch.nn.Unflatten(1, (3, 4, 4)))
@@ -314,7 +327,7 @@ def test_anybodys_images_become_a_bundle_that_privatizes(tmp_path: Path) -> None
         rows.append(f"{i}.png,{('train', 'train', 'train', 'valid', 'test')[i % 5]},{bright},{red}")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     out, bundle = tmp_path / "run", tmp_path / "squares"
-    small = "--latent 4 --teacher-epochs 6 --epochs 10 --refine-epochs 1 --sharpen-epochs 1 --flow-steps 60"
+    small = "--latent 4 --teacher-epochs 6 --epochs 10 --sharpen-epochs 1 --flow-steps 60"
     small += " --public-latents 1200"
     for command in (
         f"train folder --data {tmp_path} --labels {tmp_path / 'labels.csv'} --out {out} {small}",

@@ -73,8 +73,9 @@ def _both(faces: Faces, row: str, kind: str, label: str, leaks: float | None, lo
 
 
 def row_parity(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:
-    yield from _both(faces, "parity", "lambda large", "Male", 0.56, 0.020)
-    yield from _both(faces, "parity", "lambda large, rho .8", "Male", 0.545, 0.020)
+    for large in ("lambda .05", "lambda 1"):
+        yield from _both(faces, "parity", large, "Male", 0.56, 0.020)
+        yield from _both(faces, "parity", f"{large}, rho .8", "Male", 0.545, 0.020)
 
 
 def row_closed_form(faces: Faces, labels: Sequence[str]) -> Iterator[Line]:

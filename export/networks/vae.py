@@ -83,8 +83,8 @@ class Decoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(full, 3, 3, padding=1),
         )
-        nn.init.zeros_(self.convolutions[-1].weight)
-        nn.init.zeros_(self.convolutions[-1].bias)
+        for parameter in self.convolutions[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.input(z).reshape(-1, self.top, 4, 4).contiguous(memory_format=torch.channels_last)
