@@ -204,7 +204,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
     )
     population = bundle.scores.only([0, 1]).scores(bundle.public.mean)
     fitted = FlowFilter(
-        bundle.scores.only([0, 1]), bundle.flow, CodeFlow((affine,), None), fair_score, population, private=1
+        bundle.scores.only([0, 1]), bundle.flow, CodeFlow((affine, affine), None), fair_score, population, private=1
     )
     return Privatizer(bundle, fitted, record())
 

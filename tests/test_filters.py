@@ -33,7 +33,12 @@ def flow_filter(bundle: MadeUpBundle) -> FlowFilter:
     of_public = clipped(scores.scores(bundle.public.mean))
     fair = fair_score(of_public, 1, 0.5)
     return FlowFilter(
-        scores, bundle.flow, CodeFlow((bundle.moments.affine(0),), None), fair, of_public[:2000], private=1
+        scores,
+        bundle.flow,
+        CodeFlow((bundle.moments.affine(0), bundle.moments.affine(1)), None),
+        fair,
+        of_public[:2000],
+        private=1,
     )
 
 
@@ -94,16 +99,17 @@ def test_unused_dimensions_leave_as_fresh_noise(bundle: MadeUpBundle, flow_filte
 
 def test_the_code_and_its_inverse(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
     x = bundle.flow.forward(bundle.public.mean[:500])
-    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))[:, :1]
+    scores = clipped(flow_filter.scores.scores(bundle.public.mean[:500]))
     xi = np.random.default_rng(0).standard_normal(scores.shape, np.float32)
-    (affine,) = flow_filter.code.affine
-    whole = CodeFlow((replace(affine, along=0 * affine.along),), None)
+    blind = tuple(replace(affine, along=0 * affine.along) for affine in flow_filter.code.affine)
+    whole = CodeFlow(blind, None)
     assert np.abs(whole.inverse(whole.forward(x, scores, xi), scores) - x).max() < 1e-4
-    code = flow_filter.code.forward(x, scores, xi)
+    first = flow_filter.code.affine[0]
+    code = first.forward(x, scores[:, 0], xi[:, 0])
     # But for one direction, all of it is in the code.
-    missing = code - whole.forward(x, scores, xi)
-    assert np.linalg.matrix_rank(missing, tol=1e-2) == 1
-    assert np.allclose(code @ affine.along, xi[:, 0], atol=1e-4)
+    assert np.linalg.matrix_rank(code - blind[0].forward(x, scores[:, 0], xi[:, 0]), tol=1e-2) == 1
+    assert np.allclose(code @ first.along, xi[:, 0], atol=1e-4)
+    code = flow_filter.code.forward(x, scores, xi)
     assert np.abs(np.corrcoef(np.c_[code, scores[:, 0]].T)[-1, :-1]).max() < 0.15
 
 

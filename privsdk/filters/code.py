@@ -1,4 +1,4 @@
-"""The code e = f(g(z); s): what is left of a latent when its private scores have been taken out, in NumPy."""
+"""The code e = f(g(z); s): what is left of a latent when its scores have been taken out, in NumPy."""
 
 from __future__ import annotations
 
@@ -116,7 +116,10 @@ class Moments:
 
 @dataclass(frozen=True)
 class CodeFlow:
-    """f: a conditional affine map for each private score in turn, then couplings that see all of them.
+    """f: a conditional affine map for each score in turn, the private ones first, then couplings that see all of them.
+
+    The utility scores are taken out as well: who reads in the code how much somebody smiled, and finds another t in
+    the release, knows which way the fair score was moved, and so the private label.
 
     There are no couplings in the closed form.
     """
@@ -125,13 +128,13 @@ class CodeFlow:
     couplings: Couplings | None
 
     def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
-        """The code of x = g(z), float32 [N, U], given the private scores and normal numbers, both [N, P]."""
+        """The code of x = g(z), float32 [N, U], given the scores and normal numbers, both [N, K]."""
         for affine, score, fresh in zip(self.affine, scores.T, xi.T, strict=True):
             x = affine.forward(x, score, fresh)
         return x if self.couplings is None else self.couplings.forward(x, context(scores))
 
     def inverse(self, code: Floats, scores: Floats) -> Floats:
-        """An x with this ``code`` and, nearly, these private scores [N, P]."""
+        """An x with this ``code`` and, nearly, these scores [N, K]."""
         x = code if self.couplings is None else self.couplings.inverse(code, context(scores))
         for affine, score in zip(reversed(self.affine), scores.T[::-1], strict=True):
             x = affine.inverse(x, score)

@@ -30,10 +30,10 @@ class FlowFilter:
 
     With s the scores of the posterior mean, z a posterior sample and t the fair score::
 
-        e   = f(g(z); s_p)                           the code
+        e   = f(g(z); s_p, s_u)                      the code
         s'_p = (1 - a) m(t) + a draw                 the borrowed score
         e'  = rho e + sqrt(1 - rho^2) xi              xi ~ N(0, I)
-        z~  = g^-1(f^-1(e'; s'_p))                   then Newton steps until its scores are s'_p and t
+        z~  = g^-1(f^-1(e'; s'_p, t))                then Newton steps until its scores are s'_p and t
 
     The draw is the private score of one of the 64 entries of ``population`` whose utility scores are nearest
     t, m(t) the mean of those.  ``population`` is float32 [M, K], scores of public latents; in it, as in
@@ -65,7 +65,7 @@ class FlowFilter:
             fresh = noise.normal(seeds, code.shape[1], "code")
             code = np.float32(self.rho) * code + np.float32(np.sqrt(1 - self.rho**2)) * fresh
         target = self.targets(scores, seeds)
-        z = self.flow.inverse(self.code.inverse(code, target[:, : self.private]))
+        z = self.flow.inverse(self.code.inverse(code, target))
         unused = ~self.flow.used
         if unused.any():
             z[:, unused] = noise.normal(seeds, int(unused.sum()), "unused")
@@ -75,7 +75,7 @@ class FlowFilter:
         """The codes e of a posterior sample of each row, given its scores: float32 [N, U]."""
         z = mean + np.sqrt(variance) * noise.normal(seeds, mean.shape[1], "posterior")
         x = self.flow.forward(z.astype(np.float32))
-        return self.code.forward(x, scores[:, : self.private], noise.normal(seeds, self.private, "score"))
+        return self.code.forward(x, scores, noise.normal(seeds, scores.shape[1], "score"))
 
     def targets(self, scores: Floats, seeds: Seeds) -> Floats:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""

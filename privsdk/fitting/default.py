@@ -44,9 +44,9 @@ def fit_flow(
         drawn.append(bundle.flow.forward(train.draw(rng)))
         report("codes", done + 1, DRAWS)
     x = np.concatenate(drawn)
-    scores = np.tile(train.scores[:, :hidden], (DRAWS, 1))
+    scores = np.tile(train.scores, (DRAWS, 1))
     stages: list[ConditionalAffine] = []
-    for number, column in enumerate(wish.columns[:hidden]):
+    for number, column in enumerate(wish.columns):
         # What comes after it is learned behind the map of the latents that it is learned on.  On people stands that
         # of people, which is known for each label on its own, and so for the first.
         learned = Moments.of(x, scores[:, [number]]).affine(0)
