@@ -1,11 +1,11 @@
 """What each part of the encoder's training gives: short trainings, each with one part left out, and the whole one.
 
-    PRIVSDK_DATA=... python -m benchmarks.recipe --out runs/faces [--epochs 2] [--seed 0]
+    python -m benchmarks.recipe --out runs/faces [--epochs 2] [--seed 0]
 
-``--out`` is a finished run of the central trainer, whose teachers are used.  All variants train for the same few
-epochs, so their figures compare with each other; beside them stand the finished networks before and after the
-decoder was sharpened, and those from before trained on with squared error and KL alone.  The graphs of the last are
-left in ``recipe/plain`` of the run's folder, for `benchmarks.faces --plain`.
+``--out`` is a finished run of the central trainer on faces, whose teachers are used.  All variants train for the same
+few epochs, so their figures compare with each other; beside them stand the finished networks before and after the
+decoder was sharpened, and those from before trained on with squared error and KL alone.  Each one's graphs are left in
+``recipe-EPOCHS-SEED`` of the run's folder; `benchmarks.faces --plain` takes those in ``plain``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> None:
     settings = Settings.load(arguments.out)
     images = settings.images(arguments.out)
     validation = images.part(VALID)
-    (teacher, _), taught = train_teachers(images, arguments.out / "teachers", settings.teacher_epochs, settings.seed)
+    teacher, taught = train_teachers(images, arguments.out / "teachers", settings.teacher_epochs, settings.seed)
     real = pooled_features(teacher, validation.pixels)
 
     def show(name: str, vae: VAE, folder: Path) -> None:
@@ -126,7 +126,7 @@ def main() -> None:
     print(f"{arguments.epochs:g} epochs, seed {arguments.seed}; measured on the valid partition\n")
     print("| variant | squared error | Male | Smiling | sharpness | Fréchet (teacher) | rate of change, mean / 95% |")
     print("|---|---|---|---|---|---|---|")
-    kept = arguments.out / "recipe"
+    kept = arguments.out / f"recipe-{arguments.epochs:g}-{arguments.seed}"
     for name, weights in VARIANTS.items():
         folder = kept / name.replace(" ", "-")
         vae = untrained(images, settings.latent, name != "without the linear paths", arguments.seed)

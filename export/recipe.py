@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from export.datasets import celeba, folder
-from export.datasets.labelled import TRAIN, VALID, LabelledImages
+from export.datasets.labelled import PARTITIONS, TRAIN, VALID, LabelledImages
 from export.flow import train_flow
 from export.gaps import measure_gap
 from export.latents import Posteriors, encode, encode_views
@@ -27,7 +27,7 @@ from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import sharpen
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
-from export.train import VAE, train_teachers, train_vae
+from export.train import VAE, halves, train_teachers, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
 from privsdk.audit.metrics import calibration_error
@@ -85,20 +85,27 @@ class Settings:
         path = out / "settings.json"
         if not path.is_file():
             raise TrainingDataError(f"{path} is missing: run `python -m export train faces --out {out}` first")
-        return cls(**json.loads(path.read_text()))
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (TypeError, ValueError) as error:
+            raise TrainingDataError(f"{path} is of another version, or damaged: give another --out") from error
 
     def images(self, out: Path) -> LabelledImages:
         """The images: read once, and then kept in ``out`` as the samples that they became."""
         kept = out / "images.npz"
         if not kept.is_file():
             data = Path(self.data)
-            (folder.load(data, Path(self.labels)) if self.labels else celeba.load(data)).save(kept)
+            images = folder.load(data, Path(self.labels)) if self.labels else celeba.load(data)
+            for partition in PARTITIONS.values():
+                images.part(partition)
+            halves(images.part(TRAIN))  # what cannot be trained on is refused before it is kept
+            images.save(kept)
         return LabelledImages.load(kept)
 
 
 def train_networks(settings: Settings, images: LabelledImages, out: Path) -> VAE:
     """Teachers, VAE and sharpened decoder; each resumes, or is loaded where it is finished."""
-    (teacher, _), taught = train_teachers(images, out / "teachers", settings.teacher_epochs, seed=settings.seed)
+    teacher, taught = train_teachers(images, out / "teachers", settings.teacher_epochs, seed=settings.seed)
     torch.manual_seed(settings.seed)
     vae = VAE(settings.latent, len(images.attributes))
     vae = train_vae(images, teacher, taught, vae, out / "vae", settings.epochs, seed=settings.seed)

@@ -63,14 +63,12 @@ def halves(images: LabelledImages, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).permutation(len(people)) < len(people) // 2)[number]
 
 
-def train_teachers(
-    images: LabelledImages, folder: Path, epochs: int = 11, seed: int = 0
-) -> tuple[tuple[Teacher, Teacher], Tensor]:
-    """Two teachers, each trained on half of the training people, and what each says of the half it has not seen.
+def train_teachers(images: LabelledImages, folder: Path, epochs: int = 11, seed: int = 0) -> tuple[Teacher, Tensor]:
+    """Trains two teachers, each on half of the training people, and asks each about the half that it has not seen.
 
-    The second is float32 [N, attributes], probabilities for the training images: what a network knows of people
-    by heart it does not say of strangers, so an encoder that is taught by strangers' answers treats its own
-    training people like anybody else.
+    Gives one of them, to compare reconstructions in, and what both said, float32 [N, attributes], probabilities for the
+    training images.  What a network knows of people by heart it does not say of strangers, so an encoder that is taught
+    by strangers' answers treats its own training people like anybody else.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
     half = halves(training, seed)
@@ -81,7 +79,7 @@ def train_teachers(
         pixels = training.pixels[unseen]
         logits = attribute_logits(teacher, pixels) + attribute_logits(teacher, pixels[:, :, ::-1].copy())
         taught[torch.from_numpy(unseen)] = torch.sigmoid(logits / 2)
-    return (first, second), taught
+    return first, taught
 
 
 def train_teacher(

@@ -70,7 +70,7 @@ def privatize(
     output: Annotated[Path | None, typer.Option(help="New folder; <input>-released beside the input.")] = None,
     faces: Annotated[Faces, typer.Option(help="Release the largest face of a photo, or all.")] = "largest",
     aligned: Annotated[
-        bool, typer.Option("--aligned", help="The photos are 64x64 faces, aligned by this program already.")
+        bool, typer.Option("--aligned", help="The photos are square faces, aligned by this program already.")
     ] = False,
     labels: Annotated[Path | None, typer.Option(help="CSV: file names, then a column for each label.")] = None,
     names: Annotated[Names, typer.Option(help="Names of the released images.")] = "random",

@@ -27,7 +27,7 @@ from privsdk.samples.labels import Labels
 from privsdk.store.folder import write_atomically
 from privsdk.store.key import device_key
 
-SCHEMA = 1
+SCHEMA = 2
 BATCH = 16
 FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
 """What the check must say of each label; shares, and differences of shares."""

@@ -193,7 +193,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
         knots=np.array([-4, 0, 4], np.float32),
         mean=np.zeros((3, size), np.float32),
         whiten=np.tile(np.eye(size, dtype=np.float32), (3, 1, 1)),
-        along=np.zeros(size, np.float32),
+        along=np.eye(size, dtype=np.float32)[0],
     )
     quantiles = np.linspace(-12, 12, 9, dtype=np.float32)
     fair_score = FairScore(

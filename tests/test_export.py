@@ -20,8 +20,10 @@ from export.datasets import celeba, folder  # noqa: E402
 from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages  # noqa: E402
 from export.loop import Schedule, train  # noqa: E402
 from export.networks.blocks import multiply_adds  # noqa: E402
+from export.networks.teacher import Teacher  # noqa: E402
 from export.networks.vae import Decoder, Encoder  # noqa: E402
-from export.train import VAE, halves  # noqa: E402
+from export.recipe import Settings  # noqa: E402
+from export.train import VAE, attribute_logits, halves, train_teachers  # noqa: E402
 from privsdk.bundle import Bundle  # noqa: E402
 from privsdk.errors import TrainingDataError  # noqa: E402
 from privsdk.runtime import session  # noqa: E402
@@ -264,6 +266,12 @@ def test_the_networks_fit_a_phone() -> None:
     assert multiply_adds(Decoder(50), torch.zeros(1, 50)) <= 115_000_000
 
 
+def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"data": ".", "refine_epochs": 10}')
+    with pytest.raises(TrainingDataError, match="another version"):
+        Settings.load(tmp_path)
+
+
 def test_no_person_is_in_both_halves(tmp_path: Path) -> None:
     images = celeba.load(write_celeba(tmp_path))
     many = images[np.arange(600) % 6]
@@ -274,6 +282,31 @@ def test_no_person_is_in_both_halves(tmp_path: Path) -> None:
     assert np.array_equal(half, halves(replace(many, identity=shown)))
     with pytest.raises(TrainingDataError, match="one person"):
         halves(replace(many, identity=np.zeros(600, np.int32)))
+
+
+def test_each_teacher_is_asked_about_people_that_it_has_not_seen(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (72, 4, 4, 3), dtype=np.uint8)
+    images = LabelledImages(
+        pixels=coarse.repeat(16, axis=1).repeat(16, axis=2),
+        labels=generator.integers(0, 2, (72, 8)).astype(np.uint8),
+        attributes=tuple("abcdefgh"),
+        partition=np.where(np.arange(72) < 64, TRAIN, VALID).astype(np.uint8),
+        identity=np.arange(72, dtype=np.int32),
+        names=tuple(map(str, range(72))),
+    )
+    _, taught = train_teachers(images, tmp_path, epochs=40)
+    training = images.part(TRAIN)
+    half = halves(training)
+
+    def right(said: torch.Tensor, labels: np.ndarray) -> float:
+        return float(((said.numpy() > 0) == labels).mean())
+
+    # The labels are drawn by lot: by heart a teacher knows them, of strangers nobody does.
+    first = Teacher(8)
+    first.load_state_dict(torch.load(tmp_path / "first" / "last.pt", weights_only=True)["teacher"])
+    assert right(attribute_logits(first, training.pixels[half]), training.labels[half]) > 0.8
+    assert right(taught - 0.5, training.labels) < 0.62
 
 
 def test_the_gradient_penalty_lowers_the_rate_of_change() -> None:

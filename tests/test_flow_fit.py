@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,14 @@ def test_own_labelled_latents_join_the_fit(bundle: Any, privatizer: Privatizer) 
     fitted = fit(bundle, "male", "smiling", data=own, labels=labels, seed=1).filter
     # They shape the fair score, and the filter carries nobody's own scores.
     assert np.median(fitted.fair_score.everyone) > np.median(privatizer.filter.fair_score.everyone) + 0.5
-    mine = {tuple(pair) for pair in clipped(bundle.scores.only([0, 1]).scores(own.mean)).tolist()}
-    assert not mine & {tuple(pair) for pair in fitted.population.tolist()}
+    mine = clipped(bundle.scores.only([0, 1]).scores(own.mean))
+    assert not {tuple(pair) for pair in mine.tolist()} & {tuple(pair) for pair in fitted.population.tolist()}
+    extreme = replace(own, mean=own.mean + 9)  # their scores lie beyond everybody's, at the tables' ends
+    fitted = fit(bundle, "male", "smiling", data=extreme, labels=labels, seed=1).filter
+    tables = [fitted.fair_score.centres, fitted.fair_score.members, fitted.fair_score.everyone]
+    told = np.concatenate([table.ravel() for table in tables])
+    mine = clipped(bundle.scores.only([0, 1]).scores(extreme.mean))
+    assert not np.isin(told, mine[np.abs(mine) < 12]).any()
     with pytest.raises(UsageError, match="without labels for Smiling"):
         fit(bundle, "male", "smiling", data=own, labels={"male": labels["male"]})
     with pytest.raises(UnworkablePairError, match="one class only in the samples"):

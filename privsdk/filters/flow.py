@@ -30,13 +30,13 @@ class FlowFilter:
 
     With s the scores of the posterior mean, z a posterior sample and t the fair score::
 
-        e   = f(g(z); s_p, s_u)                      the code
+        e   = f(g(z); s_p, s_u)                      the code, with noise where the scores lie
         s'_p = (1 - a) m(t) + a draw                 the borrowed score
         e'  = rho e + sqrt(1 - rho^2) xi              xi ~ N(0, I)
         z~  = g^-1(f^-1(e'; s'_p, t))                then Newton steps until its scores are s'_p and t
 
     The draw is the private score of one of the 64 entries of ``population`` whose utility scores are nearest
-    t, m(t) the mean of those.  ``population`` is float32 [M, K], scores of public latents; in it, as in
+    t, m(t) the mean of those.  ``population`` is float32 [M, K], scores that go together as people's do; in it, as in
     ``scores``, the ``private`` private scores come before the utility scores.  Latent dimensions that the
     encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed at a release.
     """

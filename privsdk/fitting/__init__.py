@@ -53,14 +53,14 @@ def fit(
 ) -> Privatizer:
     """Fits a filter that hides ``private`` and keeps ``utility``, one or several of ``bundle.attributes``.
 
-    ``method="flow"`` takes the private score out of the latent's code and puts a borrowed one in; where torch
+    ``method="flow"`` takes the scores out of the latent's code and puts a borrowed and a fair one in; where torch
     is not installed its parts with a closed form are used, and the privatizer says ``method="closed-form"``.
     ``method="minmax"`` is the paper's filter, trained against adversaries; ``label_aware``, ``form``
     and ``divergence`` are for it alone.
 
     - ``fairness`` is lambda, how strongly the fair utility score is kept from telling of the private label;
-      chosen so that the utility label loses at most .005 accuracy on validation latents where it is not
-      given.
+      where it is not given the largest at which the fair score costs a utility label at most .004 accuracy on
+      validation latents; a release loses about .005.
     - ``a`` in [0, 1] is the share of the draw in the borrowed score, ``rho`` in (0, 1] the share of the code
       kept.
     - ``budget`` bounds the distortion, mean ||z~ - z||^2 on validation latents (for "minmax" the divergence).

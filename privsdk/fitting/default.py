@@ -27,6 +27,7 @@ FAIRNESS = (0.0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1
 # What a classifier that reads the utility score may lose; with the rest of what the filter costs, that becomes about
 # .005.
 UTILITY_LOST = 0.004
+BLUR = 0.05  # of the user's own scores
 DRAWS = 4
 POPULATION = 4096
 SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -47,8 +48,8 @@ def fit_flow(
     scores = np.tile(train.scores, (DRAWS, 1))
     stages: list[ConditionalAffine] = []
     for number, column in enumerate(wish.columns):
-        # What comes after it is learned behind the map of the latents that it is learned on.  On people stands that
-        # of people, which is known for each label on its own, and so for the first.
+        # Each stage is learned on public latents behind the ones before.  In place of the first stands that of
+        # people, which the bundle knows for each label, but only on its own.
         learned = Moments.of(x, scores[:, [number]]).affine(0)
         stages.append(learned if stages else bundle.moments.affine(column))
         x = learned.forward(x, scores[:, number], rng.standard_normal(len(x), np.float32))
@@ -68,7 +69,6 @@ def fit_flow(
         bundle.flow,
         code,
         chosen.score,
-        # Drawn ones alone: a privatizer's file holds no score of the user's own samples.
         people[: np.sum(~train.own)][:POPULATION],
         hidden,
         asked.a,
@@ -95,9 +95,13 @@ def fit_flow(
 
 
 def _people(bundle: Bundle, wish: Wish, part: Part, rng: np.random.Generator) -> Floats:
-    """Scores that go together as people's do: drawn in place of strangers', then the user's own as they are."""
+    """Scores that go together as people's do: drawn in place of strangers', then the user's own, a little blurred.
+
+    Tables of quantiles carry single scores, and a filter should carry nobody's.
+    """
     drawn = bundle.joint_scores.draw(part.scores[~part.own], wish.columns, rng)
-    return np.concatenate([drawn, part.scores[part.own]])
+    mine = part.scores[part.own]
+    return np.concatenate([drawn, mine + BLUR * rng.standard_normal(mine.shape, np.float32)])
 
 
 def _chosen(choices: Sequence[Candidate]) -> Candidate:

@@ -174,7 +174,8 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
 
     ``faces`` takes the largest alone or all of them; among several those that are too small are left out.
     With ``aligned`` nothing is searched for: a square is a face sample already and only brought to 64 x 64.
-    An aligned CelebA image is none: it lies some pixels elsewhere, where filters let more through.
+    An aligned CelebA image, 178 x 218, is none: it lies some pixels elsewhere, where filters let more through.  Of a
+    square nobody knows how it was cut out, so it is the caller who says it.
 
     Raises :class:`~privsdk.errors.Refusal` (``no-face``, ``face-too-small`` or ``wrong-size``) and
     :class:`~privsdk.errors.UsageError` for another value of ``faces``.

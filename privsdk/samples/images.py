@@ -151,7 +151,7 @@ def crop_resize(pixels: Pixels, box: tuple[float, float, float, float], size: in
     """uint8 [size, size, 3]: the part of a picture inside a box, resampled with anti-aliasing (bicubic).
 
     The box is left, top, right, bottom in pixels from the upper left corner, fractions allowed, and lies
-    within the picture.  Both the training set of the encoder and aligned photos are cropped here.
+    within the picture.
     """
     return np.array(_image(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
 
