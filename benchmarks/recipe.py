@@ -34,7 +34,7 @@ VARIANTS = {
     "without attribute heads": Weights(attributes=0.0),
     "without feature matching": Weights(features=0.0),
     "without the gradient penalty": Weights(lipschitz=0.0),
-    "a gradient penalty from 8 on": Weights(lipschitz_bound=8.0),
+    "a gradient penalty of 2 from 8 on": Weights(lipschitz=2.0, lipschitz_bound=8.0),
     "without the linear paths": Weights(),
     "squared error and KL alone": PLAIN,
 }
