@@ -160,7 +160,7 @@ def test_aligned_images_are_taken_as_they_are(detector: faces.Detector) -> None:
     assert shown == 1
     larger = rng.integers(0, 256, (100, 100, 3), dtype=np.uint8)
     assert faces.faces_in(larger, "all", True, detector)[0][0].shape == (64, 64, 3)
-    # An aligned CelebA image, too, has its face found: it is not in this frame.
+    # An aligned CelebA image is refused, too: it is not in this frame.
     for shape in ((63, 63), (64, 65), (300, 200), (218, 178), (109, 89)):
         with pytest.raises(Refusal) as caught:
             faces.faces_in(np.zeros((*shape, 3), np.uint8), "largest", True, detector)
