@@ -21,7 +21,7 @@ Data = Annotated[Path, typer.Option(help="Folder in the official CelebA layout, 
 Labels = Annotated[Path, typer.Option(help="CSV: file, optional partition and identity, a column an attribute.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")]
 Target = Annotated[Path, typer.Option("--bundle", help="Folder to write the bundle to; its name is the bundle's.")]
-Of = Annotated[str, typer.Option(help="Attributes with commas between; all without it, a quarter of a minute each.")]
+Of = Annotated[str, typer.Option(help="Attributes with commas between; all without it, half a minute each.")]
 Latent = Annotated[int, typer.Option(help="Size of the latent.")]
 TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for each of the two teachers.")]
 Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]

@@ -7,13 +7,19 @@ alone; what it measures there is only believed after this gap, measured centrall
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
+from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.latents import Posteriors
+from privsdk.audit.protocols import Released, attack
 from privsdk.bundle import Bundle
+from privsdk.errors import TrainingDataError
 from privsdk.fitting import fit
-from privsdk.fitting.check import auroc, torch_attackers
 from privsdk.privatizer import Privatizer
+
+LEAST_PEOPLE = 10
 
 
 def partner(bundle: Bundle, attribute: str) -> str:
@@ -22,29 +28,30 @@ def partner(bundle: Bundle, attribute: str) -> str:
     return min(others, key=lambda name: abs(bundle.base_rates[name] - 0.5))
 
 
-def measure_gap(
-    bundle: Bundle,
-    attribute: str,
-    training: Posteriors,
-    held_out: Posteriors,
-    labels: np.ndarray,
-    truth: np.ndarray,
-) -> float:
-    """AUROC of the strongest attacker on releases of held-out samples, less that on public latents, at least 0.
+def measure_gap(bundle: Bundle, attribute: str, images: LabelledImages, seen: Posteriors, unseen: Posteriors) -> float:
+    """Leakage of an attribute on the valid partition, less what a device's own check finds, at least 0.
 
-    The filter is fitted as on a device, whose own check trains attackers on 3,000 samples.  Here they get all of them:
-    what more data tells belongs to the gap.  Attackers are trained on releases of ``training`` with ``labels`` [N] and
-    scored on releases of ``held_out`` with ``truth`` [M].
+    The filter is fitted as on a device.  Its check trains a few attackers on 3,000 public latents; here all families
+    of `privsdk.audit` are trained, on releases of the training partition (posteriors ``seen``) and, cross-fitted, among
+    the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the gap.
+
+    Raises TrainingDataError where fewer than 10 people of the valid partition have the attribute, or have it not.
     """
+    training, held_out = images.part(TRAIN), images.part(VALID)
+    column = images.attributes.index(attribute)
+    for value in (0, 1):
+        people = len(np.unique(held_out.identity[held_out.labels[:, column] == value]))
+        if people < LEAST_PEOPLE:
+            raise TrainingDataError(
+                f"the valid partition shows {people} people whose {attribute} is {value}, at least {LEAST_PEOPLE} are "
+                "needed to measure its gap; add some, or name the other attributes with --of"
+            )
     privatizer = fit(bundle, private=attribute, utility=partner(bundle, attribute))
-    seen = released(privatizer, training, seed=1)
-    unseen = released(privatizer, held_out, seed=2)
-    found = [
-        auroc(attacker(seen, labels.astype(np.float32), unseen), truth) for attacker in torch_attackers(seed=1).values()
-    ]
-    on_real = max(max(area, 1 - area) for area in found)
-    on_public = privatizer.record["check"]["private"][attribute]["leakage"]
-    return max(0.0, on_real - on_public)
+    train = Released(released(privatizer, seen, seed=1), training.labels[:, column], training.identity)
+    valid = Released(released(privatizer, unseen, seed=2), held_out.labels[:, column], held_out.identity)
+    # The second argument sets thresholds alone, and leakage has none.
+    strongest, *_ = attack(train, valid, valid, seed=1, threads=os.cpu_count() or 1)
+    return max(0.0, strongest.leakage - privatizer.record["check"]["private"][attribute]["leakage"])
 
 
 def released(privatizer: Privatizer, posteriors: Posteriors, seed: int) -> np.ndarray:

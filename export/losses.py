@@ -7,6 +7,8 @@ matching.  Images are float [N, 3, H, W] in [0, 1]; each function returns a scal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,11 +47,15 @@ def lipschitz_penalty(decoder: torch.nn.Module, z: Tensor, bound: float) -> Tens
     """The gradient penalty of (6) at z_mix = eps z + (1 - eps) z', eps ~ U[0, 1], z' ~ N(0, I).
 
     The paper's text leaves the penalty's form open.  Our reading: only what exceeds ``bound`` is penalised,
-    squared; a decoder that does not change at all would be no decoder.
+    squared; a decoder that does not change at all would be no decoder.  The decoder is taken in evaluation mode, as it
+    is used: batch normalisation would let a row's rate depend on the others, and learn its means from mixtures.
     """
     eps = torch.rand(len(z), 1)
     z_mix = (eps * z + (1 - eps) * torch.randn_like(z)).detach().requires_grad_()
-    return F.relu(rate_of_change(decoder, z_mix) - bound).square().mean()
+    was_training = decoder.training
+    rates = rate_of_change(decoder.eval(), z_mix)
+    decoder.train(was_training)
+    return F.relu(rates - bound).square().mean()
 
 
 class FeatureMatching:
@@ -62,14 +68,20 @@ class FeatureMatching:
             features = teacher.features(examples, stages)
         self.spreads = [f.float().std(dim=(0, 2, 3)).clamp_min(1e-3)[:, None, None] for f in features]
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The stages' outputs for float [N, 3, H, W], float32 [N, channels, height, width] each, in these units."""
+        stages = self.teacher.features(images, self.stages)
+        return [stage.float() / spread for stage, spread in zip(stages, self.spreads, strict=True)]
+
     def __call__(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.teacher.features(images, self.stages)
-        got = self.teacher.features(reconstructions, self.stages)
-        terms = [
-            ((a.float() - b.float()) / s).square().mean() for a, b, s in zip(wanted, got, self.spreads, strict=True)
-        ]
-        return torch.stack(terms).sum()
+            wanted = self.features(images)
+        return distance(wanted, self.features(reconstructions))
+
+
+def distance(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of each stage's features, summed over the stages."""
+    return torch.stack([(a - b).square().mean() for a, b in zip(wanted, got, strict=True)]).sum()
 
 
 def hinge_for_critic(real: Tensor, made: Tensor) -> Tensor:

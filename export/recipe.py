@@ -233,7 +233,7 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
         settings.latent,
         attributes,
         Origin(
-            data="a folder of images" if settings.labels else "CelebA (aligned, 64x64 crops)",
+            data="a folder of images" if settings.labels else "CelebA (faces found and aligned anew, 64x64)",
             terms=OWN_TERMS if settings.labels else CELEBA_TERMS,
             samples=len(training),
             people=len(np.unique(training.identity)),
@@ -256,14 +256,20 @@ def moments_of(people: Posteriors, flow: PublicFlow, scores: ScoreNetwork, seed:
 def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) -> None:
     """Measure the gaps of the attributes called ``names`` (all without it) and write them into the bundle.
 
-    An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.
+    An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.  Without
+    ``names`` those that too few people have are left out; one that is named raises TrainingDataError.
     """
     opened = Bundle.open(bundle.resolve(), threads=2)
-    training, validation = images.part(TRAIN), images.part(VALID)
-    seen, unseen = encode(opened.codec, training.pixels), encode(opened.codec, validation.pixels)
+    seen, unseen = (encode(opened.codec, images.part(partition).pixels) for partition in (TRAIN, VALID))
     gaps: dict[str, float] = {}
     for name in [match(name, images.attributes) for name in names] or images.attributes:
-        column = images.attributes.index(name)
-        gaps[name] = measure_gap(opened, name, seen, unseen, training.labels[:, column], validation.labels[:, column])
-        print(f"gap of {name}: {gaps[name]:.3f}", file=sys.stderr, flush=True)
-    rewrite_gaps(bundle, opened.manifest, gaps)
+        try:
+            gaps[name] = measure_gap(opened, name, images, seen, unseen)
+        except TrainingDataError as error:
+            if names:
+                raise
+            print(f"gap of {name} not measured: {error}", file=sys.stderr, flush=True)
+        else:
+            print(f"gap of {name}: {gaps[name]:.3f}", file=sys.stderr, flush=True)
+    if gaps:
+        rewrite_gaps(bundle, opened.manifest, gaps)

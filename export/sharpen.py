@@ -1,7 +1,7 @@
-"""Sharpening: the decoder alone, trained on against a patch critic while the encoder stays frozen.
+"""Sharpening: the decoder alone, trained on against a critic while the encoder stays frozen.
 
 Squared error makes soft faces: where a latent leaves detail open, the mean of all details is a blur.  A critic
-of small patches asks for texture instead.  What the decoder then invents costs no privacy, since it comes from z
+asks for what real images have instead.  What the decoder then invents costs no privacy, since it comes from z
 alone; and as the encoder is frozen, latents, scores and flows stay what they are.
 """
 
@@ -15,16 +15,16 @@ from torch import nn
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.loop import Schedule, train
-from export.losses import FeatureMatching, hinge_for_critic, squared_error
+from export.losses import FeatureMatching, distance, hinge_for_critic, lipschitz_penalty, squared_error
 from export.networks.blocks import to_input, to_pixels
-from export.networks.critic import PatchCritic
+from export.networks.critic import Critic
 from export.networks.teacher import Teacher
 from export.realism import frechet_distance, mean_gradient
-from export.train import VAE, mirrored, mixed_precision
+from export.train import LIPSCHITZ_EVERY, LIPSCHITZ_ROWS, RECIPE, VAE, Weights, mirrored, mixed_precision
 
 FEATURES_WEIGHT = 30.0
-# The critic's pull on the image, as a share of the pull of squared error and features together.
-CRITIC_SHARE = 0.6
+# The critic's two pulls on the image (patches, features), as shares of the pull of squared error and features together.
+CRITIC_SHARES = (0.35, 0.5)
 
 
 def sharpen(
@@ -33,25 +33,29 @@ def sharpen(
     vae: VAE,
     folder: Path,
     epochs: float = 6,
+    weights: Weights = RECIPE,
     batch: int = 96,
     seed: int = 0,
 ) -> VAE:
     """Train the decoder of ``vae`` on; returns the VAE with the decoder that looks most real on the valid partition.
 
-    "Most real" is the least Fréchet distance between real and reconstructed images in the teacher's features.
+    "Most real" is the least Fréchet distance between real and reconstructed images in the teacher's features.  Of
+    ``weights`` the gradient penalty goes on here: what the critic asks for would else make the decoder steeper.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
     batch = min(batch, len(training))
     torch.manual_seed(seed)
     vae.encoder.eval().requires_grad_(False)
-    critic = PatchCritic().to(memory_format=torch.channels_last)
+    # The linear path has weights of its own for each pixel: asked for texture, it answers with a lattice of dots.
+    vae.decoder.linear.requires_grad_(False)
     schedule = Schedule(
         len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=4e-4, warmup=0.05, seed=seed
     )
     decoder_optimizer = torch.optim.AdamW(vae.decoder.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
-    critic_optimizer = torch.optim.AdamW(critic.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
     pixels = torch.from_numpy(training.pixels)
     matching = FeatureMatching(teacher, to_input(pixels[:512]))
+    critic = Critic([len(spread) for spread in matching.spreads]).to(memory_format=torch.channels_last)
+    critic_optimizer = torch.optim.AdamW(critic.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
     real_features = pooled_features(teacher, validation.pixels)
     real_gradient = mean_gradient(validation.pixels)
 
@@ -63,24 +67,33 @@ def sharpen(
                 mean, log_variance = vae.encoder(x)
                 z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             made = vae.decoder(z).float()
-            judged = hinge_for_critic(critic(x).float(), critic(made.detach()).float())
+            image = made.detach().requires_grad_()
+            with torch.no_grad():
+                wanted = matching.features(x)
+            got = matching.features(image)
+            scores = critic(x, wanted), critic(made.detach(), [stage.detach() for stage in got])
+        judged = torch.stack([hinge_for_critic(real, fake) for real, fake in zip(*scores, strict=True)]).sum()
         critic_optimizer.zero_grad()
         judged.backward()
         critic_optimizer.step()
 
-        image = made.detach().requires_grad_()
         with mixed_precision():
-            error = squared_error(x, image)
-            features = matching(x, image)
-            fooled = -critic(image).float().mean()
-        (likeness_pull,) = torch.autograd.grad(error + FEATURES_WEIGHT * features, image)
-        (critic_pull,) = torch.autograd.grad(fooled, image)
-        share = CRITIC_SHARE * likeness_pull.norm() / critic_pull.norm().clamp_min(1e-12)
+            error, features = squared_error(x, image), distance(wanted, got)
+            fooled = [-score.mean() for score in critic(image, got)]
+        (pull,) = torch.autograd.grad(error + FEATURES_WEIGHT * features, image, retain_graph=True)
+        likeness = pull.norm()
+        for share, loss in zip(CRITIC_SHARES, fooled, strict=True):
+            (towards_real,) = torch.autograd.grad(loss, image, retain_graph=True)
+            pull = pull + share * likeness / towards_real.norm().clamp_min(1e-12) * towards_real
         decoder_optimizer.zero_grad()
-        made.backward(likeness_pull + share * critic_pull)
+        made.backward(pull)
+        terms = {"squared error": error, "features": features, "critic": judged}
+        if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
+            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], weights.lipschitz_bound)
+            (LIPSCHITZ_EVERY * weights.lipschitz * terms["lipschitz"]).backward()
         nn.utils.clip_grad_norm_(vae.decoder.parameters(), 200.0)
         decoder_optimizer.step()
-        return {"squared error": error.item(), "features": features.item(), "critic": judged.item()}
+        return {name: term.item() for name, term in terms.items()}
 
     def validate() -> dict[str, float]:
         made = reconstructions(vae, validation.pixels)

@@ -143,12 +143,13 @@ class Weights:
 
     divergence: float = 0.25
     last_divergence: float = 0.1
-    lipschitz: float = 0.05
-    lipschitz_bound: float = 25.0
+    lipschitz: float = 0.5
+    lipschitz_bound: float = 16.0
     attributes: float = 8.0
     features: float = 10.0
 
 
+RECIPE = Weights()
 LIPSCHITZ_EVERY = 8
 LIPSCHITZ_ROWS = 16
 
@@ -170,7 +171,7 @@ def train_vae(
     vae: VAE,
     folder: Path,
     epochs: float = 24,
-    weights: Weights = Weights(),
+    weights: Weights = RECIPE,
     batch: int = 96,
     seed: int = 0,
 ) -> VAE:

@@ -32,8 +32,9 @@ def plan_release(
 
     A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
     ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
-    ``output`` is by default ``<folder>-released`` beside the input.  Raises UsageError where there is no
-    photo or no output can be told, and OutputExistsError where something is there already.
+    ``output`` is by default ``<folder>-released`` beside the input.  One path of several that is not there is a
+    photo to refuse.  Raises UsageError where none is there, there is no photo or no output can be told, and
+    OutputExistsError where something is there already.
     """
     if not paths:
         raise UsageError("no photo is given: name a file or a folder")
@@ -49,6 +50,8 @@ def plan_release(
             f"no photo in {where}: name a folder of JPEG, PNG or WebP files"
             f"{'' if recursive else ', or look in its folders too (--recursive)'}"
         )
+    if not any(os.path.lexists(path) for path in paths):
+        raise UsageError(f"there is no {', '.join(str(path) for path in paths)}: check the path")
     return Plan(tuple(found.values()), folder)
 
 

@@ -79,6 +79,7 @@ class Decoder(nn.Module):
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             nn.Conv2d(full, full, 3, padding=1),
+            ResidualBlock(full),
             nn.BatchNorm2d(full),
             nn.ReLU(),
             nn.Conv2d(full, 3, 3, padding=1),

@@ -95,9 +95,14 @@ class NearestNeighbours(Attacker):
 
     name = "k-nearest neighbours"
     limit = SUBSAMPLE
+    neighbours = 50
 
     def __init__(self, seed: int = 0, threads: int = 1) -> None:
-        self._model = neighbors.KNeighborsClassifier(50, weights="distance", algorithm="brute", n_jobs=threads)
+        self._model = neighbors.KNeighborsClassifier(weights="distance", algorithm="brute", n_jobs=threads)
+
+    def fit(self, z: NDArray, y: NDArray) -> Self:
+        self._model.set_params(n_neighbors=min(self.neighbours, len(z)))
+        return super().fit(z, y)
 
 
 class RandomForest(Attacker):

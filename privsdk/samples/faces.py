@@ -10,6 +10,7 @@ The detector is YuNet (W. Wu, H. Peng, S. Yu, "YuNet: a tiny millisecond-level f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -191,7 +192,7 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
     if not large_enough:
         raise Refusal(
             "face-too-small",
-            f"The eyes are {found[0].eye_distance:.0f} pixels apart, at least {LEAST_EYE_DISTANCE:.0f} are "
+            f"The eyes are {math.floor(found[0].eye_distance)} pixels apart, at least {LEAST_EYE_DISTANCE:.0f} are "
             "needed. Give the photo at its full size, or one taken from nearer.",
         )
     chosen = large_enough if faces == "all" else large_enough[:1]
