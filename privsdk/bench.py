@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +25,12 @@ import numpy as np
 from privsdk.bundle import Bundle
 from privsdk.codec import Pixels
 from privsdk.errors import PrivsdkError, Refusal, UsageError
+from privsdk.files import read_regular
+from privsdk.filters import Filter
 from privsdk.fitting import fit
 from privsdk.privatizer import Privatizer
 from privsdk.release import Release
+from privsdk.runtime import check_threads
 from privsdk.samples import images
 from privsdk.samples.faces import SIZE, Detector, faces_in
 from privsdk.store.folder import write_atomically
@@ -38,10 +42,63 @@ BATCHES = (1, 16)
 LEAST_SECONDS = 0.6  # that a step is repeated for,
 LEAST_RUNS = 15  # and how often at least
 COLD_STARTS = 3
+LARGEST_EARLIER = 1_000_000  # bytes of earlier figures; they take some thousands
 MATRIX = 768  # rows of the square matrices whose product shows the processor's peak
 PACKAGES = ("onnxruntime", "numpy", "pillow", "typer", "safetensors")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FACE_IN_PHOTO = 256  # pixels a side of the face in a photo made for want of a real one
+PASSES = {"scores": 1, "flow": 2, "code": 2}
+"""How often at least a sample meets each weight of the filter: the scores, and the flows there and back."""
+CPU_MODEL = (
+    "vendor_id",
+    "cpu family",
+    "model",
+    "stepping",
+    "CPU implementer",
+    "CPU variant",
+    "CPU part",
+    "CPU revision",
+)
+"""What /proc/cpuinfo says of a processor that is its model's own, on x86 and on arm."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What ``privsdk bench --json`` printed into ``file``.
+
+    ``of`` says what the figures are of, ``medians`` the seconds of each step.
+    """
+
+    file: Path
+    of: Mapping[str, str]
+    medians: Mapping[Place, float]
+
+    @classmethod
+    def read(cls, file: Path) -> Earlier:
+        """The figures in a file; raises UsageError where it holds none."""
+        try:
+            found = json.loads(read_regular(file, LARGEST_EARLIER))
+            of = {
+                "processor": processor_text(found),
+                "bundle": str(found["bundle"]["digest"])[:12],
+                "method": str(found["fit"]["method"]),
+            }
+            medians = {_place(row): float(row["median"]) for row in found["steps"]}
+            if not all(median > 0 for median in medians.values()):
+                raise ValueError("a median is not above 0")
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise UsageError(f"{file} holds no figures of `privsdk bench --json` ({error!r})") from error
+        return cls(file, of, medians)
+
+    def check(self, what: str, now: str) -> None:
+        """Raises UsageError where the figures are of another processor, bundle or method: so would the ratio be."""
+        if self.of[what] != now:
+            raise UsageError(
+                f"the figures in {self.file} are of the {what} {self.of[what]}, this is {now}: compare figures of one "
+                f"{what}"
+            )
 
 
 def measure(
@@ -54,14 +111,19 @@ def measure(
     ``privsdk bench --json`` printed before, to stand beside each step.
 
     :raises UsageError: fewer than one thread, no face in the photo, or earlier figures that are none or are those of
-        another processor.
+        another processor, bundle or method of the fit.
     :raises BundleError: as :meth:`privsdk.Bundle.open`.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads cannot work: give 1 or more")
-    earlier = earlier_medians(against) if against is not None else None
+    if threads is not None:
+        check_threads(threads)
+    processor = _processor()
+    earlier = Earlier.read(against) if against is not None else None
+    if earlier is not None:
+        earlier.check("processor", processor_text(processor))
     counts = sorted({1, _cores()}) if threads is None else [threads]
     opened = Bundle.open(bundle, max(counts))
+    if earlier is not None:
+        earlier.check("bundle", opened.digest[:12])
     labels = _labels_of(opened)
     shown = None
     if photo is not None:
@@ -71,6 +133,8 @@ def measure(
     began = time.perf_counter()
     privatizer = fit(opened, *labels)
     fit_seconds = time.perf_counter() - began
+    if earlier is not None:
+        earlier.check("method", privatizer.method)
 
     with TemporaryDirectory(prefix="privsdk-bench-") as scratch:
         folder = Path(scratch)
@@ -84,12 +148,10 @@ def measure(
         cold = [_cold_start(*where) for _ in range(COLD_STARTS)]
         privatizer_bytes = saved.stat().st_size
     if earlier is not None:
-        steps = [{**row, "earlier": earlier.get(_place(row))} for row in steps]
+        steps = [{**row, "earlier": earlier.medians.get(_place(row))} for row in steps]
 
     return {
-        "cpu": cpu_name(),
-        "machine": platform.machine(),
-        "cores": _cores(),
+        **processor,
         "system": platform.platform(),
         "versions": {"python": platform.python_version(), **_versions()},
         "bundle": {"name": opened.name, "digest": opened.digest},
@@ -117,7 +179,7 @@ def measured_text(result: Mapping[str, Any]) -> str:
     installed = sum(disk["packages"].values())
     compared = f"{'earlier':>11}{'times earlier':>15}" if "earlier" in result["steps"][0] else ""
     lines = [
-        f"{result['cpu']} ({result['machine']}, {result['cores']} cores), {result['system']}",
+        f"{processor_text(result)}, {result['system']}",
         f"bundle {result['bundle']['name']} {result['bundle']['digest'][:12]}",
         "",
         f"{'step':<22}{'threads':>8}{'batch':>7}{'median':>11}{'95%':>11}{'a sample':>11}{'floor':>11}"
@@ -138,34 +200,16 @@ def measured_text(result: Mapping[str, Any]) -> str:
         f"cold start, from the shell to the first sample: {cold['seconds']:.2f} s{memory}",
         f"on disk: bundle {disk['bundle'] / 1e6:.1f} MB, privatizer {disk['privatizer'] / 1e6:.2f} MB, "
         f"packages {installed / 1e6:.0f} MB",
-        "floor: multiply-adds of the graph at this processor's measured peak; for a photo, decoding it and "
-        "finding the face",
+        "floor: the multiply-adds of a graph, or of the filter's weights, at this processor's measured peak; for a "
+        "photo, decoding it and finding the face",
     ]
     return "\n".join(lines)
 
 
-def earlier_medians(file: Path) -> dict[Place, float]:
-    """The seconds of each step in what ``privsdk bench --json`` printed on this processor.
-
-    Raises UsageError where the file holds none, or those of another processor: a ratio would be one of processors.
-    """
-    try:
-        earlier = json.loads(file.read_bytes())
-        medians = {_place(row): float(row["median"]) for row in earlier["steps"]}
-        origin = (earlier["cpu"], earlier["machine"])
-        if not all(median > 0 for median in medians.values()):
-            raise ValueError("a median is not above 0")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{file} holds no figures of `privsdk bench --json` ({error!r})") from error
-    here = (cpu_name(), platform.machine())
-    if origin != here:
-        raise UsageError(
-            f"the figures in {file} are of {' '.join(map(repr, origin))}, this is {' '.join(map(repr, here))}: compare "
-            "figures of one processor"
-        )
-    return medians
+def processor_text(result: Mapping[str, Any]) -> str:
+    """The processor that a result is of, and what of it this process may use."""
+    said = [result["machine"], f"{result['cores']} cores", result["cpu_model"]]
+    return f"{result['cpu']} ({', '.join(filter(None, said))})"
 
 
 def cpu_name() -> str:
@@ -184,6 +228,13 @@ def cpu_name() -> str:
     parts = {line.partition(":")[2].strip() for line in _text("/proc/cpuinfo").splitlines() if "CPU part" in line}
     named = ", ".join([board, *(f"CPU part {part}" for part in sorted(parts))] if board else sorted(parts))
     return named or platform.processor() or "unknown processor"
+
+
+def cpu_model() -> str:
+    """Family, model and stepping where the system tells them: clouds have one name for many processors."""
+    lines = (line.partition(":") for line in _text("/proc/cpuinfo").splitlines())
+    said = {(key.strip(), value.strip()) for key, _, value in lines}
+    return ", ".join(f"{key} {value}" for key, value in sorted(said) if key in CPU_MODEL)
 
 
 def peak(seconds: float = 0.5) -> float:
@@ -221,6 +272,7 @@ def _steps(threads: int, bundle: str, saved: str, scratch: str) -> list[dict[str
                 "p95": float(np.percentile(taken, 95)),
                 "runs": len(taken),
                 "floor": floor,
+                "peak": operations,
             }
         )
 
@@ -229,10 +281,11 @@ def _steps(threads: int, bundle: str, saved: str, scratch: str) -> list[dict[str
         samples = opened.decode(z)
         latents = opened.encode(samples)
         draws = np.arange(batch, dtype=np.uint64)
-        floors = [_floor(opened, graph, batch, operations) for graph in ("encoder", "decoder")]
-        step("encode", batch, partial(opened.encode, samples), floors[0])
-        step("filter", batch, partial(privatizer.perturb, latents, draws=draws), None)
-        step("decode", batch, partial(opened.decode, z), floors[1])
+        encoder, decoder = (opened.quality.get(f"{graph} multiply-adds") for graph in ("encoder", "decoder"))
+        weights = filter_multiply_adds(privatizer.filter)
+        step("encode", batch, partial(opened.encode, samples), _floor(encoder, batch, operations))
+        step("filter", batch, partial(privatizer.perturb, latents, draws=draws), _floor(weights, batch, operations))
+        step("decode", batch, partial(opened.decode, z), _floor(decoder, batch, operations))
     if photos := _photos(scratch):
         detector = Detector(threads)
         bare = float(np.median(timed(lambda: detector.find(images.read(photos[0])))))
@@ -333,10 +386,18 @@ def _bytes_of(photo: Path) -> bytes:
         raise UsageError(f"{photo} cannot be measured with. {refusal.detail}") from refusal
 
 
-def _floor(bundle: Bundle, graph: str, batch: int, operations: float) -> float | None:
-    """Seconds for the graph's multiply-adds at the peak; None where the manifest does not count them."""
-    count = bundle.quality.get(f"{graph} multiply-adds")
-    return float(count) * batch / operations if count else None
+def filter_multiply_adds(filter: Filter) -> int:
+    """One for each weight and each time that a sample meets it; 0 for a filter without such parts."""
+    return sum(PASSES.get(name.partition(".")[0], 0) * array.size for name, array in filter.arrays().items())
+
+
+def _floor(multiply_adds: float | None, batch: int, operations: float) -> float | None:
+    """Seconds for so many multiply-adds a sample at the peak; None where they are not known."""
+    return float(multiply_adds) * batch / operations if multiply_adds else None
+
+
+def _processor() -> dict[str, Any]:
+    return {"cpu": cpu_name(), "cpu_model": cpu_model(), "machine": platform.machine(), "cores": _cores()}
 
 
 def _cores() -> int:
@@ -346,6 +407,10 @@ def _cores() -> int:
 
 def _peak_memory() -> int | None:
     """The most memory this process has held, in bytes; None on Windows, which does not say."""
+    # On Linux ru_maxrss begins with what the process that started this one had held; VmHWM does not.
+    for line in _text("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk import noise
+from privsdk import noise, runtime
 from privsdk.arrays import Arrays, unpack
 from privsdk.codec import Codec, Floats, Latents, Pixels
-from privsdk.errors import BundleError, UsageError
+from privsdk.errors import BundleError
+from privsdk.files import read_regular
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork
+from privsdk.immutable import Immutable
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -55,7 +56,7 @@ class PublicLatents:
         return len(self.mean)
 
 
-class Bundle:
+class Bundle(Immutable):
     """A frozen encoder bundle.  Immutable, and safe to share between threads.
 
     Opened by :meth:`open`; the folder is not looked at again after that.
@@ -80,6 +81,7 @@ class Bundle:
         self.moments = self._load_moments(_arrays("moments.safetensors", files)[0])
         self.joint_scores = self._load_joint_scores(_arrays("joint_scores.safetensors", files)[0])
         self._public_latents = self._load_public_latents(*_arrays("public_latents.safetensors", files))
+        self._seal()
 
     @classmethod
     def open(cls, name_or_folder: str | Path, threads: int = 1) -> Bundle:
@@ -91,12 +93,11 @@ class Bundle:
         BundleError, naming the file, where one is missing, damaged or not listed, and where there is no such
         bundle.
         """
-        if threads < 1:
-            raise UsageError(f"{threads} threads cannot work: give 1 or more")
+        runtime.check_threads(threads)
         folder = _folder(name_or_folder)
-        manifest = _read(folder / MANIFEST, LARGEST_FILE)
+        manifest = _read(folder / MANIFEST)
         entries = _parsed(manifest)["files"]
-        files = {name: _read(folder / name, entry["bytes"]) for name, entry in entries.items()}
+        files = {name: _read(folder / name) for name in entries}
         try:
             there = sorted(os.listdir(folder))
         except OSError as error:
@@ -258,16 +259,9 @@ def _folder(name_or_folder: str | Path) -> Path:
     return folder
 
 
-def _read(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file with at most ``limit`` of them."""
+def _read(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is no file: get the bundle again")
-        if status.st_size > limit:
-            raise BundleError(f"{path} has {status.st_size} bytes, not {limit}: get the bundle again")
-        with path.open("rb") as file:
-            return file.read(limit + 1)
+        return read_regular(path, LARGEST_FILE)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}): get the bundle again") from error
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,7 +61,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, n
 
 @app.command()
 def privatize(
-    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    paths: Annotated[list[str], typer.Argument(help="Photos, or folders of photos.")],
     private: PrivateOption = [],  # noqa: B006 - typer reads the default and never changes it
     utility: UtilityOption = [],  # noqa: B006
     bundle: BundleOption = "faces",
@@ -115,9 +115,12 @@ def privatize(
             hidden, kept = chosen.private, chosen.utility
         else:
             hidden, kept = privsdk.check_wish(opened, _split(private), _split(utility), settings)
-        if label_aware and labels is None:
-            raise privsdk.UsageError("--label-aware needs the photos' labels: add --labels FILE.csv")
-        table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept))
+        needed = hidden if label_aware or (chosen is not None and chosen.label_aware) else ()
+        if needed and labels is None:
+            raise privsdk.UsageError(
+                f"the filter needs the private label ({', '.join(needed)}) of every photo: add --labels FILE.csv"
+            )
+        table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept), needed, plan.photos)
         if dry_run:
             _print_plan(plan, opened, as_json)
             return
@@ -134,18 +137,21 @@ def privatize(
             format=format,
             preview=preview,
         )
-    released = [result for result in results if isinstance(result, privsdk.Release)]
-    refused = [result for result in results if isinstance(result, privsdk.Refusal)]
-    for refusal in refused:
-        _say(f"refused {refusal}", sys.stderr)
-    if as_json:
-        _print_results(plan.output, chosen, released, refused)
-    elif not quiet:
-        _say(_counted(released, refused, plan.output))
-        if preview is not None:
-            _say(f"The preview {preview} shows the originals: it is for your eyes only, do not share it.")
-        if released:
-            _say(_in_words(chosen))
+        released = [result for result in results if isinstance(result, privsdk.Release)]
+        refused = [result for result in results if isinstance(result, privsdk.Refusal)]
+        for refusal in refused:
+            _complain(f"refused {refusal}")
+        if as_json:
+            _print_results(plan.output, chosen, released, refused)
+        elif not quiet:
+            _say(_counted(released, refused, plan.output))
+            if table is not None:
+                labelled = sum(bool(each.labels) for each in released)
+                _say(f"Labels stand beside {labelled} of them in {plan.output / 'release.jsonl'}.")
+            if preview is not None:
+                _say(f"The preview {preview} shows the originals: it is for your eyes only, do not share it.")
+            if released:
+                _say(_in_words(chosen))
     if refused:
         raise typer.Exit(1)
 
@@ -176,6 +182,8 @@ def fit(
     with _errors_in_words(), _progress(quiet) as on_progress:
         if os.path.lexists(file):
             raise privsdk.OutputExistsError(f"{file} exists already: choose another name, or take it away")
+        if not (os.path.isdir(file.parent) and os.access(file.parent, os.W_OK)):
+            raise privsdk.UsageError(f"{file} cannot be written: choose a folder that is there and can be written")
         settings = privsdk.FitSettings(
             method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
         )
@@ -183,11 +191,11 @@ def fit(
             privsdk.Bundle.open(bundle), _split(private), _split(utility), settings, on_progress=on_progress
         )
         privatizer.save(file)
-    if as_json:
-        _print_json({"file": str(file), "bundle": privatizer.bundle.digest, "record": privatizer.record})
-    elif not quiet:
-        _say(f"Saved {file}, fitted in {privatizer.record.get('seconds', 0):.0f} s.")
-        _say(_in_words(privatizer))
+        if as_json:
+            _print_json({"file": str(file), "bundle": privatizer.bundle.digest, "record": privatizer.record})
+        elif not quiet:
+            _say(f"Saved {file}, fitted in {privatizer.record.get('seconds', 0):.0f} s.")
+            _say(_in_words(privatizer))
 
 
 @app.command()
@@ -195,19 +203,19 @@ def bundles(as_json: JsonOption = False) -> None:
     """List the encoder bundles that ship, and their figures."""
     with _errors_in_words():
         found = [_described(privsdk.Bundle.open(name)) for name in privsdk.bundles()]
-    if as_json:
-        _print_json(found)
-        return
-    for entry in found:
-        _say(f"{entry['name']}  ({entry['kind']}, digest {entry['digest'][:12]})")
-        _say(f"  terms: {entry['terms']}")
-        for name, value in entry["quality"].items():
-            _say(f"  {name}: {value if not isinstance(value, dict) else json.dumps(value)}")
-        _say("  attributes, and the share of people who have them:")
-        for name, rate in entry["attributes"].items():
-            _say(f"    {name} {rate:.2f}")
-    if not found:
-        _say("no bundle ships with this installation")
+        if as_json:
+            _print_json(found)
+            return
+        for entry in found:
+            _say(f"{entry['name']}  ({entry['kind']}, digest {entry['digest'][:12]})")
+            _say(f"  terms: {entry['terms']}")
+            for name, value in entry["quality"].items():
+                _say(f"  {name}: {value if not isinstance(value, dict) else json.dumps(value)}")
+            _say("  attributes, and the share of people who have them:")
+            for name, rate in entry["attributes"].items():
+                _say(f"    {name} {rate:.2f}")
+        if not found:
+            _say("no bundle ships with this installation")
 
 
 @app.command()
@@ -221,10 +229,10 @@ def verify(
     with _errors_in_words():
         opened = privsdk.Bundle.open(bundle)
         opened.verify()
-    if as_json:
-        _print_json({"bundle": opened.name, "digest": opened.digest, "valid": True})
-    else:
-        _say(f"{opened.name} is whole and works (digest {opened.digest})")
+        if as_json:
+            _print_json({"bundle": opened.name, "digest": opened.digest, "valid": True})
+        else:
+            _say(f"{opened.name} is whole and works (digest {opened.digest})")
 
 
 @app.command()
@@ -238,10 +246,10 @@ def bench(
     """Measure how long everything takes on this machine."""
     with _errors_in_words():
         measured = privsdk.measure(bundle, threads, photo, against)
-    if as_json:
-        _print_json(measured)
-    else:
-        _say(privsdk.measured_text(measured))
+        if as_json:
+            _print_json(measured)
+        else:
+            _say(privsdk.measured_text(measured))
 
 
 def main() -> None:
@@ -259,13 +267,13 @@ def _errors_in_words() -> Iterator[None]:
     try:
         yield
     except privsdk.PrivsdkError as error:
-        _say(f"privsdk: {error}", sys.stderr)
+        _complain(f"privsdk: {error}")
         raise typer.Exit(error.exit_code) from error
     except OSError as error:
-        _say(f"privsdk: {error}", sys.stderr)
+        _complain(f"privsdk: {error}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
-        _say("privsdk: interrupted; what was released before stays", sys.stderr)
+        _complain("privsdk: interrupted; what was released before stays")
         raise typer.Exit(130) from error
 
 
@@ -286,10 +294,20 @@ def _split(names: Sequence[str]) -> list[str]:
     return [name.strip() for given in names for name in given.split(",") if name.strip()]
 
 
-def _say(text: str, stream: Any = None) -> None:
-    """One print; what a file's name could do to a terminal is taken out."""
-    printable = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
-    typer.echo(printable if stream is None else printable.replace("\n", " "), file=stream)
+def _say(text: str) -> None:
+    typer.echo(_printable(text))
+
+
+def _complain(text: str) -> None:
+    """One line on stderr, where somebody can read it: what is said there changes nothing of the outcome."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            typer.echo(_printable(text).replace("\n", " "), err=True)
+
+
+def _printable(text: str) -> str:
+    """What a file's name could do to a terminal is taken out."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def _print_json(value: Any) -> None:

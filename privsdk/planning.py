@@ -23,12 +23,12 @@ class Plan:
 
 
 def plan_release(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     recursive: bool = False,
     preview: str | Path | None = None,
 ) -> Plan:
-    """The photos in ``paths`` and where their release goes; nothing is read or written yet.
+    """The photos in ``paths``, one or several, and where their release goes; nothing is read or written yet.
 
     A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
     ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
@@ -36,13 +36,15 @@ def plan_release(
     photo to refuse.  Raises UsageError where none is there, there is no photo or no output can be told, and
     OutputExistsError where something is there already.
     """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:
         raise UsageError("no photo is given: name a file or a folder")
+    if "" in paths:
+        raise UsageError("one of the paths is empty: name a file or a folder (. for this one)")
     folder = Path(output) if output is not None else _beside(paths)
-    if _is_taken(folder):
-        raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
+    _check_output(folder)
     if preview is not None:
-        _check_preview(Path(preview), folder)
+        _check_preview(Path(preview), folder, paths)
     found = {os.path.abspath(photo): photo for path in paths for photo in _photos(Path(path), recursive)}
     if not found:
         where = ", ".join(str(path) for path in paths)
@@ -62,12 +64,18 @@ def _beside(paths: Sequence[str | Path]) -> Path:
     return path.parent / f"{path.name if os.path.isdir(path) else path.stem}-released"
 
 
-def _is_taken(folder: Path) -> bool:
-    """Whether anything but an empty folder is there."""
+def _check_output(folder: Path) -> None:
+    """Nothing but an empty folder is there, and it can be written."""
+    if "\0" in str(folder):
+        raise UsageError(f"{str(folder)!r} cannot be written: no folder can have this name")
     try:
-        return os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder))
+        if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+            raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:
         raise UsageError(f"{folder} cannot be used: {error.strerror}") from error
+    there = next(place for place in (folder, *Path(os.path.abspath(folder)).parents) if os.path.lexists(place))
+    if not (os.path.isdir(there) and os.access(there, os.W_OK)):
+        raise UsageError(f"{folder} cannot be written: {there} is {'closed' if os.path.isdir(there) else 'no folder'}")
 
 
 def _photos(path: Path, recursive: bool) -> Iterator[Path]:
@@ -78,8 +86,9 @@ def _photos(path: Path, recursive: bool) -> Iterator[Path]:
         return
     try:
         entries = sorted(path.iterdir())
-    except OSError as error:
-        raise UsageError(f"the folder {path} cannot be read: {error.strerror}") from error
+    except OSError:
+        yield path
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -90,12 +99,16 @@ def _photos(path: Path, recursive: bool) -> Iterator[Path]:
             yield entry
 
 
-def _check_preview(preview: Path, output: Path) -> None:
+def _check_preview(preview: Path, output: Path, inputs: Sequence[str | Path]) -> None:
     if preview.suffix.lower() not in images.FORMATS:
         raise UsageError(f"the preview {preview} must end in {', '.join(images.FORMATS)}")
+    if "\0" in str(preview):
+        raise UsageError(f"the preview {str(preview)!r} cannot be written: no file can have this name")
     if os.path.lexists(preview):
         raise OutputExistsError(f"{preview} exists already: choose another name for the preview")
     if Path(os.path.realpath(output)) in Path(os.path.realpath(preview)).parents:
         raise UsageError(f"the preview shows the originals: keep it out of {output}, which is for sharing")
+    if os.path.realpath(preview.parent) in {os.path.realpath(path) for path in inputs}:
+        raise UsageError(f"the preview {preview} would lie among the photos and be one of them the next time: move it")
     if not (os.path.isdir(preview.parent) and os.access(preview.parent, os.W_OK)):
         raise UsageError(f"the preview {preview} cannot be written: choose a folder that is there and can be written")

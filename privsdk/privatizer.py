@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,19 @@ from privsdk.arrays import Arrays, pack, unpack
 from privsdk.bundle import Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
+from privsdk.files import read_regular
 from privsdk.filters import posterior
+from privsdk.immutable import Immutable
 from privsdk.progress import Progress
 from privsdk.release import Names, Release, release
 from privsdk.samples.faces import Faces
 from privsdk.samples.images import Format
 from privsdk.samples.labels import Labels
-from privsdk.store.folder import write_atomically
+from privsdk.store.folder import write_new
 from privsdk.store.key import device_key
 
 SCHEMA = 2
+LARGEST_FILE = 512 * 1024 * 1024
 BATCH = 16
 FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
 """What the check must say of each label; shares, and differences of shares."""
@@ -39,7 +41,7 @@ A reconstruction alone, with nothing hidden, differs from its photo by ten or mo
 """
 
 
-class Privatizer:
+class Privatizer(Immutable):
     """Changes samples so that the private labels are harder to infer from them, the utility labels are
     not.
 
@@ -66,6 +68,7 @@ class Privatizer:
         unknown = sorted({*self.private, *self.utility} - {*bundle.attributes})
         if unknown:
             raise PrivatizerError(f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again")
+        self._seal()
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -120,7 +123,10 @@ class Privatizer:
         if draws is None:
             rows = np.concatenate([latents.mean, latents.variance], axis=1)
             draws = noise.sample_seeds(device_key(), rows, "latents")
-        z, refused = self._perturb(latents, private, np.asarray(draws, np.uint64))
+        seeds = np.asarray(draws)
+        if not np.issubdtype(seeds.dtype, np.integer) or (seeds < 0).any():
+            raise UsageError(f"draws are whole numbers from 0 to 2**64 - 1, one a row, not {draws!r}")
+        z, refused = self._perturb(latents, private, seeds.astype(np.uint64))
         _raise_first(refused, "latents")
         return z
 
@@ -162,7 +168,7 @@ class Privatizer:
 
     def release(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         output: str | Path | None = None,
         labels: Labels | None = None,
         faces: Faces = "largest",
@@ -194,11 +200,10 @@ class Privatizer:
         """Write the privatizer to a file, without the bundle.  Raises OutputExistsError, and UsageError where
         it cannot.
         """
-        path = Path(path)
-        if os.path.lexists(path):
-            raise OutputExistsError(f"{path} exists already: choose another name, or take it away")
         try:
-            write_atomically(path, self.to_bytes())
+            write_new(Path(path), self.to_bytes())
+        except FileExistsError as error:
+            raise OutputExistsError(f"{path} exists already: choose another name, or take it away") from error
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -210,7 +215,7 @@ class Privatizer:
         Raises PrivatizerError where the file is damaged, no privatizer, or belongs to another bundle.
         """
         try:
-            data = Path(path).read_bytes()
+            data = read_regular(path, LARGEST_FILE)
         except OSError as error:
             raise PrivatizerError(f"{path} cannot be read: {error.strerror}") from error
         try:
@@ -276,12 +281,16 @@ class Privatizer:
             )
         if not len(latents):
             return latents.mean, {}
+        usable: NDArray[np.bool_] = np.isfinite(np.concatenate([latents.mean, latents.variance], axis=1)).all(axis=1)
+        mean = np.where(usable[:, None], latents.mean, 0).astype(np.float32)
+        variance = np.where(usable[:, None], latents.variance, 1).astype(np.float32)
         with np.errstate(all="ignore"):
-            z = self.filter.perturb(latents.mean, latents.variance, seeds, self._classes(private))
+            z = self.filter.perturb(mean, variance, seeds, self._classes(private))
         if z.shape != expected:
             raise PrivatizerError(f"the filter gives {z.shape} for latents {expected}: fit it again")
+        z[~usable] = np.nan
         refused = {
-            int(row): _not_privatized("The filter gave numbers that are not finite.")
+            int(row): _not_privatized("The latent holds, or the filter gave, numbers that are not finite.")
             for row in np.flatnonzero(~np.isfinite(z).all(axis=1))
         } | {
             int(row): _not_privatized("The filter left the sample as it was.")
@@ -304,7 +313,7 @@ class Privatizer:
         label = np.zeros((1, len(self.private)), np.int64) if self.label_aware else None
         try:
             _, refused = self._perturb(one, label, np.zeros(1, np.uint64))
-        except (UsageError, ValueError, IndexError) as error:
+        except (UsageError, ValueError, IndexError, ArithmeticError) as error:
             raise PrivatizerError(f"its filter does not fit the bundle ({error}): fit it again") from error
         if refused:
             raise PrivatizerError(f"its filter does not work ({refused[0].detail}): fit it again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO, TypeAlias
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -18,8 +19,8 @@ class ProgressText:
     """Shows how far each stage is; an ``on_progress``."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream if stream is not None else sys.stderr
-        self._bars = self._stream.isatty()
+        self._stream: TextIO | None = stream if stream is not None else sys.stderr  # None where it was closed
+        self._bars = self._stream is not None and self._stream.isatty()
         self._stage = ""
         self._finished = True
         self._shown_at = 0.0
@@ -38,14 +39,19 @@ class ProgressText:
         if self._bars:
             filled = WIDTH * done // max(total, 1)
             bar = "#" * filled + "." * (WIDTH - filled)
-            self._stream.write(f"\r{stage}: [{bar}] {done}/{total}" + ("\n" if finished else ""))
+            self._write(f"\r{stage}: [{bar}] {done}/{total}" + ("\n" if finished else ""))
         else:
-            self._stream.write(f"{stage}: {done}/{total}\n")
-        self._stream.flush()
+            self._write(f"{stage}: {done}/{total}\n")
 
     def close(self) -> None:
         """End a bar that was left in the middle."""
         if self._bars and not self._finished:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._write("\n")
         self._finished = True
+
+    def _write(self, text: str) -> None:
+        # What is worked on must not end because nobody can be told of it.
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(text)
+                self._stream.flush()

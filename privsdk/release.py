@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from privsdk.samples import images
 from privsdk.samples.faces import SIZE, Detector, Faces, check_choice, faces_in
 from privsdk.samples.images import FORMATS, Format, Pixels
 from privsdk.samples.labels import Labels, labels_of_photos
-from privsdk.store.folder import write_atomically
+from privsdk.store.folder import write_atomically, write_new
 from privsdk.store.key import device_key
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Release:
 
 def release(
     privatizer: Privatizer,
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     labels: Labels | None = None,
@@ -227,7 +228,9 @@ class _Run:
     def write_preview(self, path: Path) -> None:
         """The first faces and what was released of them, for the caller's own eyes."""
         try:
-            write_atomically(path, images.to_bytes(sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
+            write_new(path, images.to_bytes(sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
+        except FileExistsError as error:
+            raise OutputExistsError(f"{path} exists already: choose another name for the preview") from error
         except OSError as error:
             raise UsageError(f"the preview {path} cannot be written: {error.strerror}") from error
 
@@ -294,10 +297,10 @@ class _Run:
         if sample.faces > 1:
             stem = f"{stem}-{sample.face + 1}"
         name, count = stem, 1
-        while name.casefold() in self._taken:
+        while _on_disk(name) in self._taken:
             count += 1
             name = f"{stem}-{count}"
-        self._taken.add(name.casefold())
+        self._taken.add(_on_disk(name))
         return name
 
     def _labels_of(self, position: int, shown: int) -> Mapping[str, int]:
@@ -311,3 +314,8 @@ class _Run:
         if self._privatizer.label_aware and not labels.keys() >= {*self._privatizer.private}:
             raise Refusal("label-missing", "The filter needs a private label of it. Add the photo to the labels.")
         return labels
+
+
+def _on_disk(name: str) -> str:
+    """The same for names that some file systems take for one: they differ in case, or in how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()

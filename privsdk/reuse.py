@@ -60,8 +60,8 @@ def fitted(
 ) -> Privatizer:
     """The privatizer that :func:`privsdk.fit` gives, from the cache where it was fitted before.
 
-    A filter that leaks more than ``max_leakage`` stays in the cache, for whoever accepts more.  ``folder`` is the
-    data folder with the cache and the device key, the user's own without it.  Raises what :func:`privsdk.fit`
+    A filter that leaks more than ``max_leakage`` is not kept.  ``folder`` is the data folder with the cache and the
+    device key, the user's own without it.  Raises what :func:`privsdk.fit`
     raises, and StoreError where the cache cannot be used.
     """
     hidden, kept = check_wish(bundle, private, utility, settings)
@@ -76,12 +76,12 @@ def fitted(
         # Without torch another filter is fitted: it must not stay once torch is there.
         "torch": find_spec("torch") is not None,
     }
-    privatizer = _loaded(cache.get(bundle.digest, wish), bundle)
-    if privatizer is None:
-        privatizer = fit(bundle, hidden, kept, on_progress=on_progress, **how)
-        cache.put(bundle.digest, wish, privatizer.to_bytes())
+    kept_before = _loaded(cache.get(bundle.digest, wish), bundle)
+    privatizer = kept_before or fit(bundle, hidden, kept, on_progress=on_progress, **how)
     if max_leakage is not None:
         privatizer.require(max_leakage)
+    if kept_before is None:
+        cache.put(bundle.digest, wish, privatizer.to_bytes())
     return privatizer
 
 

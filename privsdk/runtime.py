@@ -1,12 +1,28 @@
-"""ONNX Runtime, kept quiet: no telemetry, nothing read but the bytes it is given, no busy threads."""
+"""ONNX Runtime, kept quiet: no telemetry, nothing read but the bytes it is given, bounded memory, no busy threads."""
 
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
+
+from privsdk.errors import UsageError
 
 if TYPE_CHECKING:
     import onnxruntime
+
+
+MOST_THREADS = 256
+"""More would cost memory and start-up alone: ONNX Runtime makes every thread that it is told to."""
+
+MOST_MEMORY = 2 << 30
+"""Bytes that all graphs of this process together may compute with; the shipped ones need a tenth in batches of 256."""
+
+
+def check_threads(threads: int) -> None:
+    """Raises UsageError unless ``threads`` is from 1 to 256."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"{threads} threads cannot work: give 1 to {MOST_THREADS}")
 
 
 def session(graph: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -16,13 +32,12 @@ def session(graph: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     any number of calling threads.
 
     Raises :class:`TypeError` for anything but bytes (ONNX Runtime would take text for the name of a file),
-    :class:`ValueError` for fewer than one thread, and ONNX Runtime's own errors for bytes that are no valid
+    UsageError for a number of threads that cannot work, and ONNX Runtime's own errors for bytes that are no valid
     graph; whoever knows which file they came from says so.
     """
     if not isinstance(graph, bytes):
         raise TypeError(f"a graph is given as bytes, not as {type(graph).__name__}")
-    if threads < 1:
-        raise ValueError(f"threads is {threads}: give 1 or more")
+    check_threads(threads)
 
     # Read while the library loads, hence before the import; it covers Linux, macOS and Android from 1.29 on.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -38,4 +53,20 @@ def session(graph: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     # A thread that spins while it waits empties a phone's battery.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # A graph may name a file beside it as a part of its weights; no hash covers that file, so none is found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    # A graph of 65 bytes can ask for gigabytes.
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def _bound_memory() -> None:
+    """Once a process: the allocator of the sessions made here, which no other session of the host uses."""
+    import onnxruntime
+
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from make_bundle import ATTRIBUTES, LATENT_SIZE, decoder, encoder, make_bundle
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import privsdk
 from privsdk import Bundle, BundleError, UsageError
@@ -308,3 +308,30 @@ def test_the_shipped_bundle_opens_by_name(bundle_folder: Path) -> None:
     assert len(shipped.attributes) == 40
     assert "research" in shipped.terms.lower()
     shipped.verify()
+
+
+def test_a_graph_reads_no_file_that_no_hash_covers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.full((LATENT_SIZE, 64 * 64 * 3), 7, np.float32)
+    graph = decoder(weights)
+    (outside,) = [tensor for tensor in graph.graph.initializer if tensor.dims == list(weights.shape)]
+    outside.ClearField("raw_data")
+    outside.data_location = TensorProto.EXTERNAL
+    entry = outside.external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+    replace_file(folder, "decoder.onnx", graph.SerializeToString())
+    (folder.parent / "weights.bin").write_bytes(weights.tobytes())
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(BundleError, match=r"decoder.onnx cannot be loaded"):
+        Bundle.open(folder)
+
+
+def test_a_small_graph_cannot_take_all_memory(folder: Path) -> None:
+    graph = decoder(np.zeros((LATENT_SIZE, 64 * 64 * 3), np.float32))
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([10**9]), "length"))
+    graph.graph.node[0].input[0] = "changed"
+    graph.graph.node.insert(0, helper.make_node("Add", ["latents", "sum"], ["changed"]))
+    graph.graph.node.insert(0, helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0))
+    graph.graph.node.insert(0, helper.make_node("ConstantOfShape", ["length"], ["zeros"]))
+    replace_file(folder, "decoder.onnx", graph.SerializeToString())
+    with pytest.raises(BundleError, match="decoder.onnx does not work"):
+        Bundle.open(folder).verify()

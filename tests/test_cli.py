@@ -102,6 +102,50 @@ def test_results_for_machines(work: Path) -> None:
     assert result["record"]["private"] == ["Male"]
 
 
+def test_a_dry_run_finds_what_the_run_would_not_do(work: Path) -> None:
+    (work / "other.csv").write_text("file,Smiling\n0.jpg,1\n")
+    (work / "mistyped.csv").write_text("file,Smilling\n0.jpg,1\n")
+    (work / "photos" / "more").mkdir()
+    save_photo(work / "photos" / "more" / "0.jpg", 7)
+    aware = ("--bundle", "./tiny", "--privatizer", "aware.privatizer", "--aligned")
+    wish = ("--bundle", "./tiny", "--private", "male", "--utility", "smiling")
+    for arguments, said in (
+        ((*wish, "--method", "minmax", "--form", "linear"), "takes the private label"),
+        (aware, "needs the private label (Male)"),
+        ((*aware, "--labels", "other.csv"), "has the columns Smiling, but not Male"),
+        ((*SAVED, "--labels", "mistyped.csv"), "has the columns Smilling, but not Male or Smiling"),
+        ((*SAVED, "-r", "--labels", "other.csv"), "the labels of 0.jpg may be those of"),
+    ):
+        done = privsdk(work, "privatize", "photos", *arguments, "--dry-run", code=2)
+        assert said in done.stderr
+
+
+def test_how_many_labels_stand_beside_releases_is_said(work: Path) -> None:
+    (work / "labels.csv").write_text("file,Smiling\n0.jpg,1\n2.JPG,0\n")
+    done = privsdk(work, "privatize", "photos", *SAVED, "--labels", "labels.csv")
+    assert "Labels stand beside 1 of them" in done.stdout
+
+
+def test_a_closed_or_full_terminal_stops_no_release(work: Path) -> None:
+    command = [sys.executable, "-m", "privsdk", "privatize", "photos", *SAVED, "--output"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for number, redirection in enumerate(("2>&-", "2>/dev/full", ">/dev/full")):
+        shell = " ".join([*command, f"out{number}", redirection])
+        done = subprocess.run(shell, shell=True, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (2 if redirection == ">/dev/full" else 0), done.stderr
+        assert len(list((work / f"out{number}").glob("*.png"))) == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_what_is_closed_to_us_is_refused_alone(work: Path) -> None:
+    (work / "photos" / "1.jpg").chmod(0)
+    (work / "photos" / "closed").mkdir(mode=0)
+    done = privsdk(work, "privatize", "photos", "photos/1.jpg", "-r", "--output", "out", *SAVED, code=1)
+    assert "2 faces released" in done.stdout
+    assert "2 not-found" in done.stdout
+
+
 def test_a_dry_run_does_nothing(work: Path) -> None:
     before = contents(work)
     done = privsdk(work, "privatize", "photos", *SAVED, "--dry-run")
@@ -147,11 +191,17 @@ def test_labels_for_a_label_aware_filter(work: Path) -> None:
         (("photos", *SAVED, "--output", "photos"), 2, "photos exists already"),
         (("photos", *SAVED, "--preview", "photos/0.jpg"), 2, "exists already"),
         (("photos", *SAVED, "--threads", "0"), 2, "0 threads"),
+        (("photos", *SAVED, "--threads", "100000"), 2, "give 1 to 256"),
         (("photos", *SAVED, "--labels", "none.csv"), 2, "none.csv cannot be read"),
         (("photos", *SAVED, "--max-leakage", "0.55"), 4, "Male leaks 0.620"),
         (("photos", *SAVED, "--max-leakage", "nan"), 2, "max_leakage is nan"),
         (("tiny", *SAVED), 2, "no photo in tiny"),
         (("photso", *SAVED), 2, "there is no photso: check the path"),
+        (("", *SAVED), 2, "one of the paths is empty"),
+        (("photos", *SAVED, "--output", "photos/0.jpg/x"), 2, "photos/0.jpg is no folder"),
+        (("photos", *SAVED, "--preview", "photos/p.jpg"), 2, "would lie among the photos"),
+        (("photos", *SAVED, "--labels", "/dev/zero"), 2, "it is no regular file"),
+        (("photos", "--bundle", "./tiny", "--privatizer", "/dev/zero"), 3, "it is no regular file"),
         (("photos", "--bundle", "nowhere", "--privatizer", "flow.privatizer"), 3, "neither a shipped bundle"),
         (("photos", "--bundle", "./tiny", "--privatizer", "photos/0.jpg"), 3, "no privatizer"),
         (

@@ -228,7 +228,7 @@ def test_sessions_are_made_from_bytes_alone(tmp_path: Path) -> None:
     (tmp_path / "graph.onnx").write_bytes(b"")
     with pytest.raises(TypeError, match="bytes"):
         runtime.session(str(tmp_path / "graph.onnx"))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="threads"):
+    with pytest.raises(UsageError, match="threads"):
         runtime.session(b"", threads=0)
 
 

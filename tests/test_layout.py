@@ -1,24 +1,26 @@
 """The house: who may import whom, and who may write a file (docs/architecture.md).
 
-Every module is read as a syntax tree, so an import inside a function counts like one at the top.  The second
-half plants one violation of each rule in a copy of the tree and shows that it is found.
+Every module is read as a syntax tree: what it imports, at whatever depth, and every name that it uses, traced back
+through its imports (after ``from os import replace as r``, ``r`` is ``os.replace``); what a variable stands for is not
+traced.  The second half plants violations of each rule in a copy of the tree and shows that they are found.
 """
 
 from __future__ import annotations
 
 import ast
-import re
+import builtins
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 
 @dataclass(frozen=True)
 class Never:
-    """No module within ``where``, those within ``except_in`` left out, imports anything within ``what``."""
+    """No module within ``where``, those within ``except_in`` left out, names anything within ``what``."""
 
     rule: str
     where: str
@@ -32,65 +34,124 @@ class Never:
 
 @dataclass(frozen=True)
 class Only:
-    """Of privsdk itself, the modules within ``where`` import nothing but what is within ``allowed``."""
+    """Of what is in the package ``of``, the modules within ``where`` name nothing but what is within ``allowed``."""
 
     rule: str
     where: str
+    of: str
     allowed: tuple[str, ...]
 
     def broken_by(self, module: str, name: str) -> bool:
-        concerned = within(module, (self.where,)) and within(name, ("privsdk",))
+        concerned = within(module, (self.where,)) and within(name, (self.of,)) and name != self.of
         return concerned and not within(name, self.allowed)
 
 
-NEVER = (
+class Exempt(NamedTuple):
+    """What one module alone may name, whatever the rules say, and why."""
+
+    module: str
+    what: str
+    why: str
+
+
+class Breach(NamedTuple):
+    module: str
+    line: int
+    rule: str
+    name: str
+
+    def allowed_by(self, exempt: Exempt) -> bool:
+        return self.module == exempt.module and within(self.name, (exempt.what,))
+
+
+WRITERS = ("privsdk.release", "privsdk.store", "privsdk.privatizer")
+"""What leaves the device, what stays in the user's data folder, and a privatizer that the user saves."""
+
+# Of calls that write only with some arguments.
+OVER_A_PATH = ".replace(path)"
+NOT_TO_READ = ".open(not to read)"
+
+OS_READS = tuple(
+    f"os.{name}"
+    for name in (
+        *("path", "environ", "fsencode", "strerror", "devnull", "cpu_count", "sched_getaffinity"),
+        *("stat", "fstat", "listdir", "access", "W_OK", "close", "O_RDONLY", "O_NONBLOCK", "O_BINARY"),
+    )
+)
+OS_WRITES = tuple(
+    f"os.{name}"
+    for name in (
+        *("open", "fdopen", "O_WRONLY", "O_CREAT", "O_EXCL", "O_APPEND"),
+        *("write", "ftruncate", "fsync", "replace", "link"),
+    )
+)
+WRITES = (
+    *OS_WRITES,
+    *("privsdk.store.folder", "shutil", "tempfile", "sqlite3", "dbm", "shelve", "zipfile"),
+    *(".write_bytes", ".write_text", ".touch", ".mkdir", ".chmod", ".hardlink_to", ".symlink_to"),
+    *(".rename", ".unlink", ".rmdir", OVER_A_PATH, NOT_TO_READ),
+    *(".save", ".savez", ".savez_compressed", ".savetxt", ".save_file", ".tofile", ".dump", ".memmap"),
+)
+NETWORK = (
+    *("socket", "socketserver", "ssl", "asyncio", "select", "selectors", "webbrowser"),
+    *("http", "urllib", "xmlrpc", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "nntplib"),
+    *("requests", "urllib3", "httpx", "aiohttp", "torch.hub", "torch.distributed"),
+)
+
+RULES = (
     Never("the device knows no central side", "privsdk", ("export", "benchmarks", "tests")),
     Never("torch stays in fitting", "privsdk", ("torch", "torchvision"), ("privsdk.fitting",)),
     Never("scikit-learn stays in audit", "privsdk", ("sklearn", "scipy"), ("privsdk.audit",)),
     Never("one module touches Pillow", "privsdk", ("PIL", "pillow_heif"), ("privsdk.samples.images",)),
     Never("one module makes ONNX Runtime sessions", "privsdk", ("onnxruntime",), ("privsdk.runtime",)),
     Never("nothing imports the command line", "privsdk", ("privsdk.cli",), ("privsdk.__main__",)),
-    Never("nothing here talks to a network", "privsdk", ("socket", "urllib", "http", "requests", "ssl")),
-)
-
-ONLY = (
-    Only("errors import nothing of privsdk", "privsdk.errors", ()),
-    Only("noise imports nothing above itself", "privsdk.noise", ("privsdk.errors",)),
+    Never("nothing here talks to a network", "privsdk", NETWORK),
+    Never("nothing here starts a program", "privsdk", ("subprocess", "multiprocessing", "pty", "ctypes")),
+    Never("this module writes no files", "privsdk", WRITES, WRITERS),
+    Only("of os only what is listed is used", "privsdk", "os", OS_READS + OS_WRITES),
+    Never(
+        "what is run is written out",
+        "privsdk",
+        ("builtins.exec", "builtins.eval", "builtins.compile", "builtins.__import__", "runpy", "sys.modules"),
+    ),
+    Only(
+        "what is run is written out",
+        "privsdk",
+        "importlib",
+        ("importlib.metadata", "importlib.resources", "importlib.util.find_spec"),
+    ),
+    Only("errors import nothing of privsdk", "privsdk.errors", "privsdk", ()),
+    Only("noise imports nothing above itself", "privsdk.noise", "privsdk", ("privsdk.errors",)),
     Only(
         "filters import nothing above themselves",
         "privsdk.filters",
+        "privsdk",
         ("privsdk.filters", "privsdk.noise", "privsdk.errors"),
     ),
 )
 
-WRITERS = ("privsdk.release", "privsdk.store", "privsdk.privatizer")
-"""What leaves the device, what stays in the user's data folder, and a privatizer that the user saves."""
-
-WRITING_METHODS = {
-    "write_bytes",
-    "write_text",
-    "touch",
-    "mkdir",
-    "hardlink_to",
-    "symlink_to",
-    "save_file",
-    "tofile",
-}
-WRITING_FUNCTIONS = {
-    "os": {"write", "replace", "rename", "link", "mkdir", "makedirs", "symlink"},
-    "numpy": {"save", "savez", "savez_compressed", "savetxt"},
-    "np": {"save", "savez", "savez_compressed", "savetxt"},
-}
-WRITING_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
-WRITING_MODULES = {"shutil", "tempfile"}
-COMPUTED = "a name that is computed"
 LAZY = "privsdk"
-"""The one module that may compute the name of an import: it fetches public names from a table when asked."""
-WRITING_MODE = re.compile(r"[rbt]*[wax+][rwabtx+]*")
+"""The module that imports by name: what its texts name counts as imported."""
+
+EXEMPT = (
+    Exempt(LAZY, "importlib.import_module", "fetches public names from a table when they are asked for"),
+    Exempt("privsdk.arrays", "safetensors.numpy.save", "makes bytes"),
+    Exempt("privsdk.samples.images", ".save", "writes into memory"),
+    Exempt("privsdk.samples.images", "os.open", "reads, and does not wait for a pipe"),
+    Exempt("privsdk.cli", ".save", "is Privatizer.save, where the user named the file"),
+    Exempt("privsdk.bench", "subprocess", "measures in processes of their own, and asks macOS for the processor"),
+    Exempt("privsdk.bench", "tempfile.TemporaryDirectory", "what is measured with, taken away at the end"),
+    Exempt("privsdk.bench", ".save", "is Privatizer.save, into that folder"),
+    Exempt("privsdk.bench", "privsdk.store.folder.write_atomically", "photos, into that folder"),
+)
 
 
 def within(name: str, packages: tuple[str, ...]) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
+    """Whether a name is one of these, or below one; ``.save`` stands for whatever ends so."""
+    return any(
+        name == package or name.startswith(package + ".") or (package[0] == "." and name.endswith(package))
+        for package in packages
+    )
 
 
 def modules(root: Path) -> Iterator[tuple[str, bool, ast.Module]]:
@@ -102,62 +163,53 @@ def modules(root: Path) -> Iterator[tuple[str, bool, ast.Module]]:
         yield name, is_package, ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def imported(module: str, is_package: bool, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that a module imports, at whatever depth and however it is spelt."""
+def named(module: str, is_package: bool, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a module imports or uses, whatever it calls it."""
     parents = module.split(".") if is_package else module.split(".")[:-1]
-
-    def absolute(level: int, name: str) -> str:
-        above = parents[: len(parents) - (level - 1)] if level else []
-        return ".".join([*above, *([name] if name else [])])
-
+    origins: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            for alias in node.names:
+                package = alias.name.partition(".")[0]
+                origins[alias.asname or package] = alias.name if alias.asname else package
+                yield node.lineno, alias.name
         elif isinstance(node, ast.ImportFrom):
-            source = absolute(node.level, node.module or "")
-            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and called(node)[1] in ("import_module", "__import__"):
-            argument = node.args[0] if node.args else None
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                name = argument.value.lstrip(".")
-                yield node.lineno, absolute(len(argument.value) - len(name), name)
-            elif module == LAZY:
-                yield from texts(tree)
-            else:
-                yield node.lineno, COMPUTED
-
-
-def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and value of every string: where imports are computed from a table, its entries are among them."""
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            source = [*above, *([node.module] if node.module else [])]
+            for alias in node.names:
+                origins[alias.asname or alias.name] = ".".join([*source, alias.name])
+                yield node.lineno, origins[alias.asname or alias.name]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Name | ast.Attribute | ast.Call):
+            yield node.lineno, traced(node, origins)
+        if isinstance(node, ast.Call):
+            yield from ((node.lineno, name) for name in by_arguments(node, traced(node.func, origins)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and module == LAZY:
             yield node.lineno, node.value
 
 
-def called(call: ast.Call) -> tuple[str, str]:
-    """``("os", "replace")`` for ``os.replace(…)``, ``("", "open")`` for ``open(…)``."""
-    match call.func:
-        case ast.Attribute(value=ast.Name(id=owner), attr=name):
-            return owner, name
-        case ast.Attribute(attr=name):
-            return "?", name
+def traced(node: ast.expr, origins: dict[str, str]) -> str:
+    """``os.replace`` for whatever was imported as it, ``builtins.open`` for ``open``, ``?.open`` for a method."""
+    match node:
         case ast.Name(id=name):
-            return "", name
-    return "?", "?"
+            return origins.get(name, f"builtins.{name}" if hasattr(builtins, name) else "?")
+        case ast.Attribute(value=owner, attr=name):
+            return f"{traced(owner, origins)}.{name}"
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(value=str(name)), *_]):
+            return f"{traced(owner, origins)}.{name}"
+    return "?"
 
 
-def writes(call: ast.Call) -> bool:
-    """Whether a call writes a file, as far as its spelling shows."""
-    owner, name = called(call)
-    if (owner, name) == ("os", "open"):
-        return any(isinstance(node, ast.Attribute) and node.attr in WRITING_FLAGS for node in ast.walk(call))
-    if owner in WRITING_MODULES or name in WRITING_FUNCTIONS.get(owner, ()):
-        return True
-    if name == "open":
-        arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
-        texts = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
-        return any(isinstance(text, str) and WRITING_MODE.fullmatch(text) for text in texts)
-    return name in WRITING_METHODS
+def by_arguments(call: ast.Call, name: str) -> Iterator[str]:
+    """What a call does that its name alone does not tell."""
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if name.endswith(".replace") and len(arguments) == 1:  # that of a text has two or more
+        yield OVER_A_PATH
+    if name.endswith(".open") and not within(name, ("os", "privsdk")):
+        place = 0 if name.startswith("?") else 1  # a path's own method has the mode first, a function has it second
+        modes = [*call.args[place : place + 1], *(one.value for one in call.keywords if one.arg in ("mode", None))]
+        if not all(isinstance(mode, ast.Constant) and mode.value in ("r", "rb") for mode in modes):
+            yield NOT_TO_READ
 
 
 def public_names(root: Path) -> list[str]:
@@ -169,72 +221,91 @@ def public_names(root: Path) -> list[str]:
     raise LookupError("privsdk/__init__.py has no literal __all__")
 
 
-def command_line_strays(root: Path, tree: ast.Module, names: list[tuple[int, str]]) -> Iterator[str]:
-    """What the command line takes from privsdk although it is not public."""
-    public = {*public_names(root), "__version__"}
-    rule = "the command line uses only public names"
-    for line, name in names:
-        package, _, rest = name.partition(".")
-        if package == "privsdk" and rest and rest not in public:
-            yield f"privsdk.cli:{line}: {rule}, and imports {name}"
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id="privsdk"), attr=attribute) if attribute not in public:
-                yield f"privsdk.cli:{node.lineno}: {rule}, and uses privsdk.{attribute}"
+def breaches(root: Path) -> list[Breach]:
+    """Everything in the tree below ``root`` that breaks a rule of the house, what is exempt too."""
+    public = tuple(f"privsdk.{name}" for name in public_names(root))
+    rules = (*RULES, Only("the command line uses only public names", "privsdk.cli", "privsdk", public))
+    return [
+        Breach(module, line, rule.rule, name)
+        for module, is_package, tree in modules(root)
+        for line, name in named(module, is_package, tree)
+        for rule in rules
+        if rule.broken_by(module, name)
+    ]
 
 
-def violations(root: Path) -> list[str]:
-    """Everything in the tree below ``root`` that breaks a rule of the house, one line each."""
-    found: list[str] = []
-    for module, is_package, tree in modules(root):
-        names = list(imported(module, is_package, tree))
-        for line, name in names:
-            for rule in (*NEVER, *ONLY):
-                if rule.broken_by(module, name):
-                    found.append(f"{module}:{line}: {rule.rule}, and {name} is imported")
-            if name == COMPUTED:
-                found.append(f"{module}:{line}: imports are written out, and {name} is imported")
-        if not within(module, WRITERS):
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and writes(node):
-                    found.append(f"{module}:{node.lineno}: this module writes no files, and calls {called(node)[1]}()")
-        if module == "privsdk.cli":
-            found += command_line_strays(root, tree, names)
-    return found
+def violations(root: Path) -> list[Breach]:
+    return [breach for breach in breaches(root) if not any(breach.allowed_by(exempt) for exempt in EXEMPT)]
 
 
 def test_the_house_stands(repository: Path) -> None:
     assert violations(repository) == []
 
 
+def test_every_exemption_is_needed(repository: Path) -> None:
+    found = breaches(repository)
+    assert [exempt for exempt in EXEMPT if not any(breach.allowed_by(exempt) for breach in found)] == []
+
+
 def test_the_modules_that_the_rules_name_exist(repository: Path) -> None:
     there = {module for module, _, _ in modules(repository)}
-    named = {*WRITERS, *(rule.where for rule in ONLY), *(name for rule in NEVER for name in rule.except_in)}
-    assert named - there <= {"privsdk.__main__"}
+    excepted = {module for rule in RULES if isinstance(rule, Never) for module in rule.except_in}
+    assert {*WRITERS, *(rule.where for rule in RULES), *excepted} - there == set()
 
+
+CODEC = "privsdk/codec.py"
+WRITING = (
+    "import pathlib\npathlib.Path('x').write_bytes(b'')",
+    "from pathlib import Path\nPath('x').rename('y')",
+    "from pathlib import Path\nPath('x').replace('y')",
+    "from pathlib import Path\nPath.unlink(Path('x'))",
+    "def late(path):\n    return path.open(mode='w')",
+    "def late(path, mode):\n    return path.open(mode)",
+    "open('x', 'wb')",
+    "import os\nos.open('x', 0o101)",
+    "import os as o\no.replace('x', 'y')",
+    "import os\ngetattr(os, 'replace')('x', 'y')",
+    "from os import replace",
+    "from tempfile import TemporaryDirectory",
+    "from shutil import copy",
+    "import numpy as n\nn.save('x', 0)",
+    "import numpy as n\nkept = [n.savez]",
+    "from .store.folder import write_atomically as w\nw('x', b'')",
+    "from privsdk.store import folder\nfolder.write_beside('x', b'')",
+)
+COMPUTED = (
+    "exec('import torch')",
+    "eval('1')",
+    "__import__('torch')",
+    "import builtins as b\nb.exec('import torch')",
+    "import importlib\nimportlib.import_module('torch.nn')",
+    "from importlib import import_module as im\nim('torch')",
+    "import sys\nsys.modules['torch']",
+)
+TALKING = ("asyncio", "ftplib", "http.client", "urllib.request", "socket", "smtplib", "requests")
 
 PLANTED = [
-    ("privsdk/codec.py", "import export", "knows no central side"),
+    (CODEC, "import export", "knows no central side"),
     ("privsdk/fitting/data.py", "def late():\n    from export import train", "knows no central side"),
-    ("privsdk/codec.py", "def late():\n    import torch", "torch stays in fitting"),
+    (CODEC, "def late():\n    import torch", "torch stays in fitting"),
     ("privsdk/__init__.py", "_LATER['Torch'] = 'torch'", "torch stays in fitting"),
-    ("privsdk/codec.py", "import importlib\nimportlib.import_module('torch.nn')", "torch stays in fitting"),
     ("privsdk/privatizer.py", "import sklearn.svm", "scikit-learn stays in audit"),
     ("privsdk/release.py", "from PIL import Image", "one module touches Pillow"),
-    ("privsdk/codec.py", "import onnxruntime as ort", "one module makes ONNX Runtime sessions"),
+    (CODEC, "import onnxruntime as ort", "one module makes ONNX Runtime sessions"),
     ("privsdk/bundle.py", "from . import cli", "nothing imports the command line"),
-    ("privsdk/bundle.py", "import urllib.request", "nothing here talks to a network"),
+    ("privsdk/release.py", "import subprocess", "starts a program"),
+    ("privsdk/release.py", "import os\nos.system('x')", "of os only what is listed"),
+    (CODEC, "import os\nos.remove('x')", "of os only what is listed"),
     ("privsdk/errors.py", "from . import names", "errors import nothing of privsdk"),
     ("privsdk/noise.py", "from .bundle import Bundle", "noise imports nothing above itself"),
     ("privsdk/filters/linear.py", "def late():\n    from ..store import key", "filters import nothing above"),
     ("privsdk/filters/__init__.py", "from privsdk import codec", "filters import nothing above"),
     ("privsdk/cli.py", "from privsdk.store import key", "only public names"),
-    ("privsdk/cli.py", "import privsdk\nprivsdk.release.write_release()", "only public names"),
-    ("privsdk/codec.py", "import pathlib\npathlib.Path('x').write_bytes(b'')", "writes no files"),
-    ("privsdk/samples/images.py", "open('x', 'wb')", "writes no files"),
-    ("privsdk/codec.py", "import os\nos.open('x', os.O_WRONLY | os.O_CREAT)", "writes no files"),
-    ("privsdk/bundle.py", "def late(path):\n    return path.open(mode='w')", "writes no files"),
-    ("privsdk/bundle.py", "import importlib\nimportlib.import_module('to' + 'rch')", "are written out"),
+    ("privsdk/cli.py", "import privsdk as p\np.planning.plan_release([])", "only public names"),
+    ("privsdk/bench.py", "import tempfile\ntempfile.mkstemp()", "writes no files"),
+    *((CODEC, f"import {module}", "nothing here talks to a network") for module in TALKING),
+    *((CODEC, planted, "writes no files") for planted in WRITING),
+    *((CODEC, planted, "what is run is written out") for planted in COMPUTED),
 ]
 
 
@@ -246,6 +317,6 @@ def test_a_planted_violation_is_found(repository: Path, tmp_path: Path, path: st
     before = violations(tmp_path)
     with (tmp_path / path).open("a", encoding="utf-8") as module:
         module.write(f"\n{planted}\n")
-    new = [line for line in violations(tmp_path) if line not in before]
+    new = [breach for breach in violations(tmp_path) if breach not in before]
     assert new != []
-    assert [line for line in new if rule not in line] == []
+    assert [breach for breach in new if rule not in breach.rule] == []

@@ -231,15 +231,6 @@ def test_labels_that_do_not_fit_are_refused(form: minmax.Form, data: FitData) ->
 
 
 def test_fits_that_cannot_work_are_refused(data: FitData) -> None:
-    with pytest.raises(UsageError, match="label_aware"):
-        minmax.fit_minmax(data, "linear", label_aware=False)
-    with pytest.raises(UsageError, match="no min-max filter"):
-        minmax.fit_minmax(data, "cubic")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no divergence"):
-        minmax.fit_minmax(data, divergence="l1")  # type: ignore[arg-type]
-    for budget in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="budget"):
-            minmax.fit_minmax(data, budget=budget)
     with pytest.raises(UnworkablePairError, match="hide"):
         minmax.fit_minmax(data[data.private == 0])
     with pytest.raises(UnworkablePairError, match="keep"):

@@ -94,6 +94,39 @@ def test_perturb_takes_its_draws_from_the_latents_or_from_the_caller(privatizer:
         privatizer.perturb(Latents(np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)))
 
 
+def test_nothing_of_it_can_be_changed(privatizer: Privatizer) -> None:
+    for thing, name in ((privatizer, "bundle"), (privatizer, "filter"), (privatizer.bundle, "name")):
+        with pytest.raises(AttributeError, match="does not change"):
+            setattr(thing, name, None)
+        with pytest.raises(AttributeError, match="does not change"):
+            delattr(thing, name)
+
+
+def test_latents_that_are_no_numbers_are_kept_back(privatizer: Privatizer) -> None:
+    latents = privatizer.bundle.encode(SAMPLES[:3])
+    mean = latents.mean.copy()
+    mean[1, 0] = np.nan
+    with pytest.raises(Refusal, match="not finite") as caught:
+        privatizer.perturb(Latents(mean, latents.variance))
+    assert caught.value.position == 1
+    for draws in ([-1, 0, 1], [0.5, 1.0, 2.0]):
+        with pytest.raises(UsageError, match="draws are whole numbers"):
+            privatizer.perturb(latents, draws=draws)  # type: ignore[arg-type]
+
+
+def test_of_eight_that_save_to_one_path_one_wins(privatizer: Privatizer, tmp_path: Path) -> None:
+    def save(_: int) -> bool:
+        try:
+            privatizer.save(tmp_path / "one.privatizer")
+        except OutputExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(save, range(8))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["one.privatizer"]
+
+
 def test_eight_threads_get_what_one_gets(privatizer: Privatizer) -> None:
     expected = privatizer.privatize(SAMPLES, key=KEY)
     with ThreadPoolExecutor(8) as threads:

@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import hostile
 import numpy as np
 import pytest
 from make_bundle import flow_privatizer, label_aware_privatizer, make_bundle, record
@@ -364,6 +367,51 @@ def test_a_preview_that_cannot_be_is_noticed_before_anything_is_done(privatizer:
         with pytest.raises(UsageError, match=said):
             privatizer.release([inputs], output, aligned=True, preview=preview)
         assert not output.exists()
+
+
+def test_one_path_is_one_photo(privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(inputs)
+    for number, one in enumerate(("person-1.jpg", Path("person-1.jpg"))):
+        (released,) = privatizer.release(one, f"../out-{number}", aligned=True)
+        assert isinstance(released, Release)
+        assert released.source == "person-1.jpg"
+        samples, refusals = faces.read_faces(one, aligned=True)
+        assert len(samples) == 1
+        assert refusals == []
+
+
+def test_names_that_some_disks_take_for_one_are_kept_apart(privatizer: Privatizer, inputs: Path) -> None:
+    for number, name in enumerate(("\u00e9.jpg", "e\u0301.jpg", "E\u0301.jpg")):
+        (inputs / str(number)).mkdir()
+        save_photo(inputs / str(number) / name, number)
+    photos = [next((inputs / str(number)).iterdir()) for number in range(3)]
+    results = privatizer.release(photos, inputs.parent / "out", aligned=True, names="keep")
+    names = {unicodedata.normalize("NFC", result.path.name).casefold() for result in results}  # type: ignore[union-attr]
+    assert len(names) == 3
+
+
+def test_hostile_files_are_refused_or_released_clean(privatizer: Privatizer, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    paths = {case.source for case in hostile.make(tmp_path / "files") if isinstance(case.source, Path)}
+    results = privatizer.release(sorted(paths), tmp_path / "out")
+    assert len(lines_of(tmp_path / "out")) == len(results) >= 60
+    for result in results:
+        if isinstance(result, Release):
+            image = Image.open(result.path)
+            assert image.size == (64, 64)
+            assert not image.info
+            assert not image.getexif()
+
+
+def test_eight_threads_release_what_one_does(privatizer: Privatizer, inputs: Path, tmp_path: Path) -> None:
+    def release(number: int) -> list[bytes]:
+        results = privatizer.release(inputs, tmp_path / f"out-{number}", aligned=True, key=bytes(32))
+        return [result.path.read_bytes() for result in results if isinstance(result, Release)]
+
+    with ThreadPoolExecutor(8) as threads:
+        first, *others = threads.map(release, range(8))
+    assert len(first) == 5
+    assert all(other == first for other in others)
 
 
 def test_a_photo_whose_path_cannot_be_looked_at_is_a_refusal_of_it_alone(privatizer: Privatizer, inputs: Path) -> None:

@@ -84,8 +84,6 @@ def fit(
     asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
-    if method == "minmax" and not with_torch:
-        raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
     material = gather(bundle, wish, data, labels, seed)
     with _torch_as_it_was() if with_torch else nullcontext():
         if method == "minmax":
@@ -117,7 +115,12 @@ def fit(
 @contextmanager
 def _torch_as_it_was() -> Iterator[None]:
     """At most two threads for torch while a filter is fitted; its threads and random state are restored."""
-    import torch
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
+        raise MissingExtraError(
+            f"torch is there but cannot be loaded ({error}): install it again, or uninstall it to fit in closed form"
+        ) from error
 
     # Threads and random state are the process's: of two fits at once the second would restore those of the first.
     with _ONE_AT_A_TIME:

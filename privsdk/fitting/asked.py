@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from privsdk.errors import UsageError
+from privsdk.errors import MissingExtraError, UsageError
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,22 @@ class Asked:
         if given := [name for name, was_given in others.items() if was_given]:
             other = "minmax" if self.method == "flow" else "flow"
             raise UsageError(f"{' and '.join(given)} is for method {other}: leave it out, or choose that method")
+        if self.form not in ("linear", "nonlinear"):
+            raise UsageError(f"there is no min-max filter {self.form!r}: choose 'linear' or 'nonlinear'")
+        if self.form == "linear" and not self.label_aware:
+            raise UsageError("the linear filter (23) takes the private label: add label_aware, or choose 'nonlinear'")
+        if self.divergence not in ("l2", "kl"):
+            raise UsageError(f"there is no divergence {self.divergence!r}: choose 'l2' or 'kl'")
+        if self.method == "minmax" and find_spec("torch") is None:
+            raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
         if self.fairness is not None and not 0 <= self.fairness < float("inf"):
             raise UsageError(f"fairness is {self.fairness}: it is 0 or more")
         if not 0 <= self.a <= 1:
             raise UsageError(f"a is {self.a}: it lies between 0 (the mean score) and 1 (a drawn one)")
         if not 0 < self.rho <= 1:
             raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
-        if self.budget is not None and not 0 < self.budget < float("inf"):
-            raise UsageError(f"the budget is {self.budget}: it is above 0 and finite")
+        if self.budget is not None and not (isinstance(self.budget, int | float) and 0 < self.budget < float("inf")):
+            raise UsageError(f"the budget is {self.budget!r}: it is a number above 0")
         if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
             raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")
         if not 0 <= self.seed < 2**63:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
-from privsdk.errors import UnworkablePairError, UsageError
+from privsdk.errors import UnworkablePairError
 from privsdk.filters import divergences, posterior
 from privsdk.filters.linear import LinearFilter
 from privsdk.filters.nonlinear import NonlinearFilter
@@ -84,12 +84,12 @@ def fit_minmax(
     of the ``divergence`` between what leaves the filter and what enters it: "l2" is E ||z~ - z||^2, "kl" the
     exact Gaussian form for the linear filter and d' S^-1 d / 2 of each shift d for the nonlinear one, S the
     sample's own posterior variance; by default :func:`default_budget`.  Dimensions that are not ``used``
-    leave as fresh noise and do not count.  The same ``seed`` gives the same filter.
+    leave as fresh noise and do not count.  The same ``seed`` gives the same filter.  Arguments are as
+    :class:`~privsdk.fitting.asked.Asked` lets them through.
 
-    :raises UsageError: an argument is out of its range.
     :raises UnworkablePairError: a label has one class only.
     """
-    _check_arguments(data, form, label_aware, budget, divergence)
+    _check_classes(data)
     report: Progress = on_progress or (lambda stage, done, total: None)
     limit = _Limit(divergence, default_budget(data, divergence) if budget is None else budget)
     training, validation = data.split((1 - VALIDATION, VALIDATION), seed)
@@ -108,15 +108,7 @@ def fit_minmax(
     return candidates[int(np.argmin(costs))]
 
 
-def _check_arguments(data: FitData, form: str, label_aware: bool, budget: float | None, divergence: str) -> None:
-    if form not in ("linear", "nonlinear"):
-        raise UsageError(f"there is no min-max filter {form!r}: choose 'linear' or 'nonlinear'")
-    if form == "linear" and not label_aware:
-        raise UsageError("the linear filter (23) takes the private label: pass label_aware=True, or form='nonlinear'")
-    if divergence not in ("l2", "kl"):
-        raise UsageError(f"there is no divergence {divergence!r}: choose 'l2' or 'kl'")
-    if budget is not None and not (budget > 0 and math.isfinite(budget)):
-        raise UsageError(f"the distortion budget is above 0 and finite, not {budget}")
+def _check_classes(data: FitData) -> None:
     if len(np.unique(data.private)) < 2:
         raise UnworkablePairError("the private label has one class only: there is nothing to hide")
     if (data.utility.min(axis=0) == data.utility.max(axis=0)).any():

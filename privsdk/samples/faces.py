@@ -200,18 +200,19 @@ def faces_in(image: Pixels, faces: Faces, aligned: bool, detector: Detector) -> 
 
 
 def read_faces(
-    sources: Sequence[Path | str | bytes],
+    sources: Path | str | bytes | Sequence[Path | str | bytes],
     faces: Faces = "largest",
     aligned: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Pixels, list[Refusal]]:
-    """The faces in photos, given as paths or as the bytes of image files.
+    """The faces in photos, one or several, given as paths or as the bytes of image files.
 
     Gives the samples, uint8 [N, 64, 64, 3], in the order of the sources, and a
     :class:`~privsdk.errors.Refusal` for each source that none could be had from.  ``on_progress`` is called
     with ``("read", sources done, sources in all)``.  For ``faces`` and ``aligned`` see :func:`faces_in`.
     """
     check_choice(faces)
+    sources = [sources] if isinstance(sources, Path | str | bytes) else list(sources)
     detector = Detector()
     samples: list[Pixels] = []
     refusals: list[Refusal] = []

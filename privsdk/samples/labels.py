@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from privsdk.errors import UsageError
+from privsdk.files import read_regular
 from privsdk.names import folded
 
 Labels: TypeAlias = Mapping[str, Mapping[str, int]]
@@ -19,13 +20,19 @@ VALUES = {"1": 1, "yes": 1, "true": 1, "+1": 1, "0": 0, "-1": 0, "no": 0, "false
 LARGEST = 100_000_000
 
 
-def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+def read_labels(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    needed: Sequence[str] = (),
+    photos: Sequence[Path] = (),
+) -> dict[str, dict[str, int]]:
     """For each file name in the first column of a CSV file its labels, 0 or 1, by the names in the first
     line.
 
     Fields are parted by commas, semicolons or tabs; a label is 0 or 1, -1 or 1, yes or no, true or false; an
     empty field is no label.  With ``columns`` only those are read (names match without regard to case, spaces
-    and underscores), so other columns may hold anything.  Raises UsageError, with the number of the line, for
+    and underscores), so other columns may hold anything; one of them must be there, and all that are ``needed``.
+    With ``photos`` one name may not be that of several of them.  Raises UsageError, with the number of the line, for
     anything else.
     """
     text = _text(Path(path))
@@ -39,6 +46,7 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
                 continue
             if not header:
                 header = _header(path, fields)
+                _check_columns(path, header, columns, needed)
                 continue
             where = f"{path}, line {lines.line_num}"
             if len(fields) != len(header):
@@ -57,6 +65,7 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> dict[
         raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
     if not labels:
         raise UsageError(f"{path} holds no labels: it needs a first line with names and one line for each photo")
+    labels_of_photos(labels, photos, header[1:])
     return labels
 
 
@@ -95,9 +104,7 @@ def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[st
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path} has more than {LARGEST // 1_000_000} MB: give the table of these photos alone")
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path, LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"the labels {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -121,6 +128,17 @@ def _header(path: str | Path, fields: Sequence[str]) -> list[str]:
                 f"{path}, line 1: a label column has {'no name' if not column else 'its name twice'}: mend it"
             )
     return header
+
+
+def _check_columns(
+    path: str | Path, header: Sequence[str], columns: Sequence[str] | None, needed: Sequence[str]
+) -> None:
+    there = {folded(column) for column in header[1:]}
+    missing = [label for label in needed if folded(label) not in there]
+    if not missing and columns is not None and not any(folded(label) in there for label in columns):
+        missing = list(columns)
+    if missing:
+        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but not {' or '.join(missing)}: add it")
 
 
 def _value(field: str, column: str, where: str) -> int:

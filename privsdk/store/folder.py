@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
@@ -44,11 +45,35 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
     _sync_folder(path.parent)
 
 
+def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write ``data`` to ``path`` as :func:`write_atomically` does, but never over what is there.
+
+    Raises FileExistsError where something is, and OSError.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary = write_beside(path, data, mode)
+    try:
+        # A link, unlike a rename, fails where the name is taken meanwhile.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # File systems without links (exFAT, some phones' storage): the name is taken first, then the file comes there.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
 def write_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
     """Write ``data`` to a new hidden file in the folder of ``path``, down to the disk, and return where.
 
-    Raises OSError; nothing is left then.
+    Raises OSError, also where no file can have this name; nothing is left then.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "no file can have this name")
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from privsdk.errors import StoreError
 from privsdk.noise import KEY_BYTES
-from privsdk.store.folder import data_folder, write_beside
+from privsdk.store.folder import data_folder, write_new
 
 KEY_NAME = "device.key"
 
@@ -22,7 +22,8 @@ def device_key(folder: Path | None = None) -> bytes:
     path = data_folder(folder) / KEY_NAME
     try:
         if not path.exists():
-            _create(path)
+            with suppress(FileExistsError):  # whoever comes second takes the first's key
+                write_new(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
         with path.open("rb") as file:
             key = file.read(KEY_BYTES + 1)
     except OSError as error:
@@ -36,14 +37,3 @@ def device_key(folder: Path | None = None) -> bytes:
             "delete it and a new one is made; what is released again then differs from the earlier release"
         )
     return key
-
-
-def _create(path: Path) -> None:
-    temporary = write_beside(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
-    try:
-        # A link, unlike a rename, fails where the name is taken: whoever comes second takes the first's key.
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
