@@ -4,13 +4,15 @@
 
 ``--out`` is a finished run of the central trainer on faces, whose teachers are used.  All variants train for the same
 few epochs, so their figures compare with each other; beside them stand the finished networks before and after the
-decoder was sharpened, and those from before trained on with squared error and KL alone.  Each one's graphs are left in
+decoder was sharpened, sharpened for half a pass with and without the gradient penalty, and those from before trained on
+with squared error and KL alone.  Each one's graphs are left in
 ``recipe-EPOCHS-SEED`` of the run's folder; `benchmarks.faces --plain` takes those in ``plain``.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +25,19 @@ from export.losses import rate_of_change
 from export.networks.vae import SIDE
 from export.realism import frechet_distance, mean_gradient
 from export.recipe import Settings
-from export.sharpen import pooled_features
+from export.sharpen import pooled_features, sharpen
 from export.to_onnx import as_exported, decoder_graph, encoder_graph
-from export.train import VAE, Weights, train_teachers, train_vae
+from export.train import RECIPE, VAE, Weights, train_teachers, train_vae
 from privsdk.codec import Codec
 
 PLAIN = Weights(attributes=0.0, features=0.0, lipschitz=0.0)
 VARIANTS = {
-    "everything": Weights(),
+    "everything": RECIPE,
     "without attribute heads": Weights(attributes=0.0),
     "without feature matching": Weights(features=0.0),
     "without the gradient penalty": Weights(lipschitz=0.0),
     "a gradient penalty of 2 from 8 on": Weights(lipschitz=2.0, lipschitz_bound=8.0),
-    "without the linear paths": Weights(),
+    "without the linear paths": RECIPE,
     "squared error and KL alone": PLAIN,
 }
 
@@ -133,6 +135,11 @@ def main() -> None:
         show(name, trained(vae, weights, folder), folder)
     for name, part in (("the whole training", "vae"), ("the same, sharpened", "sharpen")):
         show(name, finished(images, settings.latent, arguments.out / part / "best.pt"), kept / part)
+    penalised = {"half a pass of sharpening": RECIPE, "the same without the penalty": replace(RECIPE, lipschitz=0.0)}
+    for name, weights in penalised.items():
+        folder = kept / name.replace(" ", "-")
+        vae = finished(images, settings.latent, arguments.out / "vae" / "best.pt")
+        show(name, sharpen(images, teacher, vae, folder, 0.5, weights, seed=arguments.seed), folder)
     whole = finished(images, settings.latent, arguments.out / "vae" / "best.pt")
     show("the whole training, then squared error and KL alone", trained(whole, PLAIN, kept / "plain"), kept / "plain")
 

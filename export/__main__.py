@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from export.datasets import celeba
+from export.datasets.reading import digests
+from export.pack import check_target
 from export.recipe import Settings, add_gaps, pack, train_networks, train_public_flow, write_graphs
 from privsdk.errors import PrivsdkError
 
@@ -17,18 +21,34 @@ app.add_typer(train_app, name="train")
 recipe_app = typer.Typer(help="Everything, from images to a bundle.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 
-Data = Annotated[Path, typer.Option(help="Folder in the official CelebA layout, or a folder of images.")]
-Labels = Annotated[Path, typer.Option(help="CSV: file, optional partition and identity, a column an attribute.")]
-Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")]
-Target = Annotated[Path, typer.Option("--bundle", help="Folder to write the bundle to; its name is the bundle's.")]
+
+def finite(value: float) -> float:
+    """An option's value; nan passes a range."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of passes")
+    return value
+
+
+Data = Annotated[
+    Path, typer.Option(resolve_path=True, help="Folder in the official CelebA layout, or a folder of images.")
+]
+Labels = Annotated[
+    Path, typer.Option(resolve_path=True, help="CSV: file, optional partition and identity, a column an attribute.")
+]
+Out = Annotated[Path, typer.Option(resolve_path=True, help="Folder of the run: checkpoints, logs, curves.")]
+Target = Annotated[
+    Path, typer.Option("--bundle", resolve_path=True, help="Folder to write the bundle to; its name is the bundle's.")
+]
 Of = Annotated[str, typer.Option(help="Attributes with commas between; all without it, half a minute each.")]
-Latent = Annotated[int, typer.Option(help="Size of the latent.")]
-TeacherEpochs = Annotated[int, typer.Option(help="Passes over the images for each of the two teachers.")]
-Epochs = Annotated[float, typer.Option(help="Passes over the images for encoder and decoder.")]
-SharpenEpochs = Annotated[float, typer.Option(help="Further passes for the decoder alone, against a critic.")]
-FlowSteps = Annotated[int, typer.Option(help="Steps for the public flow.")]
-PublicLatents = Annotated[int, typer.Option(help="How many public latents the bundle carries.")]
-Seed = Annotated[int, typer.Option(help="The same seed repeats the run.")]
+Latent = Annotated[int, typer.Option(min=1, help="Size of the latent.")]
+TeacherEpochs = Annotated[int, typer.Option(min=0, help="Passes over the images for each of the two teachers.")]
+Epochs = Annotated[float, typer.Option(min=0, callback=finite, help="Passes over the images for encoder and decoder.")]
+SharpenEpochs = Annotated[
+    float, typer.Option(min=0, callback=finite, help="Further passes for the decoder alone, against a critic.")
+]
+FlowSteps = Annotated[int, typer.Option(min=1, help="Steps for the public flow.")]
+PublicLatents = Annotated[int, typer.Option(min=1000, help="How many public latents the bundle carries.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed repeats the run.")]
 
 
 @train_app.command("faces")
@@ -45,7 +65,7 @@ def train_faces(
 ) -> None:
     """Teachers, encoder and decoder on images in the official CelebA layout."""
     lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
-    begin(Settings(str(data.resolve()), "", *lengths), out)
+    begin(Settings(str(data), "", digests(data / name for name in celeba.LISTS), *lengths), out)
 
 
 @train_app.command("folder")
@@ -63,12 +83,12 @@ def train_folder(
 ) -> None:
     """Teachers, encoder and decoder on a folder of anybody's images."""
     lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
-    begin(Settings(str(data.resolve()), str(labels.resolve()), *lengths), out)
+    begin(Settings(str(data), str(labels), digests([labels]), *lengths), out)
 
 
 def begin(settings: Settings, out: Path) -> None:
     """Train the networks of a run in ``out``, or go on with one that was begun with these settings."""
-    settings.save(out)
+    settings.check(out)
     train_networks(settings, settings.images(out), out)
 
 
@@ -104,6 +124,7 @@ def measure_gaps(out: Out, bundle: Target, of: Of = "") -> None:
 @recipe_app.command("faces")
 def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces")) -> None:
     """Train on the official CelebA layout and pack the bundle."""
+    check_target(bundle)
     train_faces(data, out)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)
@@ -112,6 +133,7 @@ def recipe_faces(data: Data, out: Out, bundle: Target = Path("models/faces")) ->
 @recipe_app.command("folder")
 def recipe_folder(data: Data, labels: Labels, out: Out, bundle: Target) -> None:
     """Train on a folder of images and pack the bundle."""
+    check_target(bundle)
     train_folder(data, labels, out)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)
@@ -124,6 +146,9 @@ def main() -> None:
     except PrivsdkError as error:
         print(f"export: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"export: {error}; change the permissions, make room, or give another path", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

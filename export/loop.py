@@ -86,19 +86,23 @@ def train(
             part.load_state_dict(state[name])
         begin, best_loss = state["step"], state["best_loss"]
         keep_log_until(folder / "log.csv", begin)
+    else:
+        (folder / "log.csv").unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
     started = time.monotonic()
     sums: dict[str, float] = {}
+    logged = begin
     for number in range(begin, schedule.steps):
         torch.manual_seed(schedule.seed * 1_000_003 + number)
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(number) * group.get("scale", 1.0)
         for name, value in step(number, schedule.rows(number)).items():
-            sums[name] = sums.get(name, 0.0) + value / every
+            sums[name] = sums.get(name, 0.0) + value
         if (number + 1) % every and number + 1 != schedule.steps:
             continue
         figures = validate()
-        log_row(folder / "log.csv", {"step": number + 1, **sums, **{f"valid {k}": v for k, v in figures.items()}})
+        means = {name: total / (number + 1 - logged) for name, total in sums.items()}
+        log_row(folder / "log.csv", {"step": number + 1, **means, **{f"valid {k}": v for k, v in figures.items()}})
         state = {name: part.state_dict() for name, part in everything.items()}
         state |= {"step": number + 1, "figures": figures}
         if figures["loss"] < best_loss:
@@ -112,7 +116,7 @@ def train(
             file=sys.stderr,
             flush=True,
         )
-        sums = {}
+        sums, logged = {}, number + 1
     state = torch.load(best, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
@@ -121,13 +125,17 @@ def train(
 
 
 def log_row(path: Path, row: dict[str, float]) -> None:
-    """Append one row to a CSV log, with a heading if it is the first."""
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(row)
-        writer.writerow([f"{value:.6g}" for value in row.values()])
+    """Append one row to a CSV log, with a heading if it is the first.
+
+    What the heading names and the row lacks is 0: a term that none of its steps took.
+    """
+    if not path.exists():
+        with open(path, "w", newline="") as file:
+            csv.writer(file).writerow(row)
+    with open(path, "r+", newline="") as file:
+        heading = next(csv.reader(file))
+        file.seek(0, os.SEEK_END)
+        csv.writer(file).writerow([f"{row.get(name, 0.0):.6g}" for name in heading])
 
 
 def keep_log_until(path: Path, step: int) -> None:

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from privsdk.bundle import MANIFEST, SCHEMA
+from privsdk.bundle import MANIFEST, SCHEMA, is_name
+from privsdk.errors import OutputExistsError, UsageError
 
 # No leakage plus this is below a certainty: a device believes nothing of an attribute before its gap is measured.
 UNKNOWN_GAP = 0.5
@@ -43,6 +44,42 @@ class Origin:
     people: int
 
 
+def check_target(folder: Path) -> None:
+    """Raises UsageError if no bundle can be packed into ``folder``, which has the bundle's name."""
+    if not is_name(folder.name):
+        raise UsageError(
+            f"no bundle can be called {folder.name!r}; give a --bundle whose name has letters, digits, '.', '_' and "
+            "'-' alone, and begins with a letter or a digit"
+        )
+    check_replaceable(folder)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises UsageError if no bundle can take the place of ``folder``: there must be none, an empty one or a bundle."""
+    check_writable(folder.parent)
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise OutputExistsError(f"{folder} exists already and is no folder; give another --bundle")
+    try:
+        parts = {MANIFEST, *json.loads((folder / MANIFEST).read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        parts = set()
+    strange = sorted(set(os.listdir(folder)) - parts)
+    if strange:
+        raise OutputExistsError(
+            f"{folder} holds {strange[0]}, which is no part of a bundle and would be removed; take it away, or give "
+            "another --bundle"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UsageError if ``folder`` is not there and cannot be made, or nothing can be written into it."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written; change the permissions of {there}, or give another folder")
+
+
 def write_bundle(
     folder: Path,
     name: str,
@@ -53,10 +90,12 @@ def write_bundle(
     quality: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> None:
-    """Write a bundle's folder whole: first beside its place, then in it.
+    """Write a bundle's folder whole: first beside its place, then in it, where it replaces a bundle.
 
-    ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.
+    ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.  Raises UsageError if
+    there is anything else in its place.
     """
+    check_replaceable(folder)
     card = model_card(name, attributes, origin, quality)
     everything = {**files, MODEL_CARD: card.encode()}
     manifest = {
@@ -75,14 +114,18 @@ def write_bundle(
         "terms": origin.terms,
         "quality": rounded(quality),
     }
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    beside = folder.with_name(f".{folder.name}.partial")
+    new, old = beside / "new", beside / "old"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
     for file, content in {**everything, MANIFEST: json.dumps(manifest, indent=1).encode() + b"\n"}.items():
-        (partial / file).write_bytes(content)
+        (new / file).write_bytes(content)
+    # The old one goes once the new one is in its place; a process killed in between leaves it beside.
     if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(beside)
 
 
 def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, float]) -> None:

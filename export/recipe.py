@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,16 @@ from export.gaps import measure_gap
 from export.latents import Posteriors, encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
-from export.pack import UNKNOWN_GAP, Attribute, Origin, rewrite_gaps, write_bundle
+from export.pack import (
+    UNKNOWN_GAP,
+    Attribute,
+    Origin,
+    check_replaceable,
+    check_target,
+    check_writable,
+    rewrite_gaps,
+    write_bundle,
+)
 from export.public_latents import draw, memorisation
 from export.realism import mean_gradient
 from export.sharpen import sharpen
@@ -55,10 +64,14 @@ OWN_TERMS = "as the terms of the images that it was trained on allow"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on what.  ``labels`` is empty for the CelebA layout."""
+    """What is trained on what.  ``labels`` is empty for the CelebA layout.
+
+    ``digests`` are those of the label files by their names: the images that a run keeps have the labels of its begin.
+    """
 
     data: str
     labels: str
+    digests: dict[str, str]
     latent: int
     teacher_epochs: int
     epochs: float
@@ -67,13 +80,33 @@ class Settings:
     public_latents: int
     seed: int
 
-    def save(self, out: Path) -> None:
-        """Write ``settings.json``; a run that was begun with others is refused, not mixed with this one."""
+    def check(self, out: Path) -> None:
+        """Whether a run with these settings can begin in ``out``, or go on there.
+
+        Raises TrainingDataError if it holds a run with other settings, or one whose labels were edited since, which is
+        not mixed with this one; UsageError if it cannot be written.
+        """
+        check_writable(out)
         path = out / "settings.json"
-        if path.exists() and Settings.load(out) != self:
+        if not path.exists():
+            if (out / "images.npz").exists():
+                raise TrainingDataError(f"{out} holds images without {path}, of another version: give another --out")
+            return
+        begun = Settings.load(out)
+        if replace(self, digests=begun.digests) != begun:
             raise TrainingDataError(
                 f"{out} holds a run with other settings ({path}); give another --out, or the same settings to resume"
             )
+        edited = {name for name, _ in self.digests.items() ^ begun.digests.items()}
+        if edited:
+            raise TrainingDataError(
+                f"{', '.join(sorted(edited))} changed since the run in {out} was begun, which keeps the labels as they "
+                "were; give another --out"
+            )
+
+    def save(self, out: Path) -> None:
+        """Write ``settings.json``."""
+        path = out / "settings.json"
         out.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -91,14 +124,22 @@ class Settings:
             raise TrainingDataError(f"{path} is of another version, or damaged: give another --out") from error
 
     def images(self, out: Path) -> LabelledImages:
-        """The images: read once, and then kept in ``out`` as the samples that they became."""
+        """The images: read once, and then kept in ``out`` as the samples that they became, beside these settings."""
         kept = out / "images.npz"
         if not kept.is_file():
             data = Path(self.data)
             images = folder.load(data, Path(self.labels)) if self.labels else celeba.load(data)
             for partition in PARTITIONS.values():
                 images.part(partition)
-            halves(images.part(TRAIN))  # what cannot be trained on is refused before it is kept
+            # What cannot be trained on is refused before anything is kept.
+            halves(images.part(TRAIN))
+            shown = images.part(VALID).pixels
+            if len(shown) < 2 or not mean_gradient(shown):
+                raise TrainingDataError(
+                    "the valid partition holds one image, or images of one flat colour alone, which nothing can be "
+                    "compared with; put two images into it at least, and some that show something"
+                )
+            self.save(out)  # first, so that no images are ever there without what they were made of
             images.save(kept)
         return LabelledImages.load(kept)
 
@@ -176,6 +217,7 @@ def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec
 
 def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) -> None:
     """Write the bundle: graphs, scores, public flow and public latents; its gaps are not known yet."""
+    check_target(bundle)
     vae = trained(settings, images, out)
     graphs, compared = write_graphs(settings, images, out)
     flow, flow_figures = public_flow(settings, images, out)
@@ -259,7 +301,8 @@ def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) ->
     An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.  Without
     ``names`` those that too few people have are left out; one that is named raises TrainingDataError.
     """
-    opened = Bundle.open(bundle.resolve(), threads=2)
+    check_replaceable(bundle)
+    opened = Bundle.open(bundle, threads=2)
     seen, unseen = (encode(opened.codec, images.part(partition).pixels) for partition in (TRAIN, VALID))
     gaps: dict[str, float] = {}
     for name in [match(name, images.attributes) for name in names] or images.attributes:

@@ -309,7 +309,7 @@ def is_number(value: object, least: float, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None
 
 
@@ -337,7 +337,7 @@ def _are_attributes(value: object) -> bool:
 
 def _are_files(value: object) -> bool:
     return isinstance(value, dict) and all(
-        _is_name(name)
+        is_name(name)
         and name != MANIFEST
         and isinstance(entry, dict)
         and _is_count(entry.get("bytes"), LARGEST_FILE)
@@ -347,8 +347,8 @@ def _are_files(value: object) -> bool:
 
 
 _EXPECTED: dict[str, Callable[[object], bool]] = {
-    "name": _is_name,
-    "kind": _is_name,
+    "name": is_name,
+    "kind": is_name,
     "sample": _is_sample,
     "latent_size": lambda value: _is_count(value, 65536),
     "attributes": _are_attributes,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +19,60 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="the central trainer needs the extra 'export'")
 
 from export import losses, public_latents, realism, to_onnx  # noqa: E402
+from export.__main__ import main  # noqa: E402
 from export.datasets import celeba, folder  # noqa: E402
-from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages  # noqa: E402
+from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages, check_names  # noqa: E402
+from export.datasets.reading import digests  # noqa: E402
 from export.loop import Schedule, train  # noqa: E402
 from export.networks.blocks import multiply_adds  # noqa: E402
 from export.networks.teacher import Teacher  # noqa: E402
 from export.networks.vae import Decoder, Encoder  # noqa: E402
+from export.pack import Origin, check_replaceable, check_writable, write_bundle  # noqa: E402
 from export.recipe import Settings  # noqa: E402
 from export.sharpen import sharpen  # noqa: E402
 from export.train import VAE, attribute_logits, halves, train_teachers  # noqa: E402
-from privsdk.bundle import Bundle  # noqa: E402
-from privsdk.errors import TrainingDataError  # noqa: E402
+from privsdk.bundle import Bundle, _are_attributes  # noqa: E402
+from privsdk.errors import OutputExistsError, TrainingDataError, UsageError  # noqa: E402
 from privsdk.runtime import session  # noqa: E402
 from privsdk.samples.faces import read_faces  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What ``python -m export`` says on stderr when it refuses these arguments, with exit code 2."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        return " ".join(capsys.readouterr().err.replace("│", "").split())
+
+    return run
+
+
+def write_squares(root: Path, partitions: Sequence[str]) -> Path:
+    """An image for each of ``partitions``, bright or not and red or not, and a labels.csv."""
+    generator = np.random.default_rng(0)
+    rows = ["file,partition,bright,red"]
+    root.mkdir(exist_ok=True)
+    for i, partition in enumerate(partitions):
+        bright, red = generator.integers(0, 2, 2)
+        pixels = generator.integers(0, 90, (64, 64, 3)) + 120 * bright + np.array([45, 0, 0]) * red
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"{i}.png")
+        rows.append(f"{i}.png,{partition},{bright},{red}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+FEW = ("train",) * 2 + ("valid", "valid", "test")
+
+
+def settings_of(data: Path, labels: Path) -> Settings:
+    """The settings of `python -m export train folder` with its defaults."""
+    return Settings(str(data), str(labels), digests([labels]), 50, 11, 24.0, 4.0, 2000, 18_000, 0)
 
 
 def write_celeba(root: Path, size: tuple[int, int] = (178, 218), count: int = 6) -> Path:
@@ -92,6 +134,11 @@ def test_a_bad_image_is_named_and_counted(tmp_path: Path, capsys: pytest.Capture
         ("list_eval_partition.txt", "000004.jpg 0\n", "", "000004.jpg has labels but no row"),
         ("list_eval_partition.txt", "000004.jpg 0", "000004.jpg 7", "partition 7"),
         ("list_eval_partition.txt", "000004.jpg 0", "000004.jpg", "is not a file name and a number"),
+        ("list_eval_partition.txt", "000004.jpg 0", "000004.jpg --1", "is not a file name and a number"),
+        ("list_eval_partition.txt", "000004.jpg", "000002.jpg", "lists 000002.jpg twice, in lines 2 and 4"),
+        ("list_attr_celeba.txt", "000004.jpg", "000002.jpg", "lists 000002.jpg twice, in lines 4 and 6"),
+        ("list_attr_celeba.txt", "Male Smiling", "Male male", "'Male' and 'male' are one name"),
+        ("list_attr_celeba.txt", "Male Smiling", "", "is cut off"),
     ],
 )
 def test_damaged_lists_are_refused(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
@@ -130,10 +177,187 @@ def test_a_folder_with_labels_is_read_and_refused(tmp_path: Path) -> None:
         ("file\n0.png\n", "at least one attribute"),
         ("file,partition,cat\n0.png,later,1\n", "partition is 'later'"),
         ("file,cat\nnone.png,1\n", "none of the 1 images"),
+        ("file,cat\n0.png,1\n\n1.png,0\n./0.png,0\n", "lists 0.png twice, in lines 2 and 5"),
+        ("cat,file,dog\n1,0.png\n", "line 2: dog is ''"),
+        ("file,cat,\n0.png,1,1\n", "called '', which is no name"),
+        ("file,cat,_\n0.png,1,1\n", "called '_', which is no name"),
+        ("file,ca\0t\n0.png,1\n", "which is no name for an attribute"),
+        ("file,big cat,Big_Cat\n0.png,1,1\n", "'big cat' and 'Big_Cat' are one name"),
+        ("file,cat,File\n0.png,1,1\n", "'file' and 'File' are one name"),
+        ('file,cat\n"0.png,1\n' + 200_000 * "a", "look for a quote left open"),
     ]:
         labels.write_text(text)
         with pytest.raises(TrainingDataError, match=message):
             folder.load(tmp_path, labels)
+    labels.write_bytes("file,größe\n0.png,1\n".encode("latin-1"))
+    with pytest.raises(TrainingDataError, match="labels.csv is no UTF-8"):
+        folder.load(tmp_path, labels)
+
+
+def test_what_a_bundle_refuses_as_a_name_is_refused_before_the_training(tmp_path: Path) -> None:
+    names = ["cat", "cat\n", "ca\tt", "\x7f", "\u202e", "Big_Cat", "größe", "a" * 500]
+    for name in names:
+        try:
+            check_names([name], tmp_path)
+            accepted = True
+        except TrainingDataError:
+            accepted = False
+        assert accepted == _are_attributes([{"name": name, "base_rate": 0.5, "gap": 0.0}])
+
+
+def test_a_run_keeps_its_settings_once_its_images_are_read(tmp_path: Path) -> None:
+    data, out = write_squares(tmp_path / "data", FEW), tmp_path / "run"
+    mistyped = settings_of(tmp_path / "dat", data / "labels.csv")
+    mistyped.check(out)
+    with pytest.raises(TrainingDataError, match="none of the 5 images"):
+        mistyped.images(out)
+    settings = settings_of(data, data / "labels.csv")
+    settings.check(out)
+    assert len(settings.images(out)) == 5
+    assert Settings.load(out) == settings
+    with pytest.raises(TrainingDataError, match="holds a run with other settings"):
+        mistyped.check(out)
+
+
+def test_edited_labels_are_no_longer_those_of_the_run(tmp_path: Path, refused: Callable[..., str]) -> None:
+    data, out = write_squares(tmp_path / "data", FEW), tmp_path / "run"
+    labels = data / "labels.csv"
+    settings_of(data, labels).images(out)
+    was = labels.read_text()
+    labels.write_text(was.replace("0.png,train,1", "0.png,train,0"))
+    assert labels.read_text() != was
+    assert "labels.csv changed since the run" in refused(
+        "train", "folder", "--data", data, "--labels", labels, "--out", out
+    )
+    labels.write_text(was)
+    settings_of(data, labels).check(out)
+    (out / "settings.json").unlink()
+    with pytest.raises(TrainingDataError, match="another version"):
+        settings_of(data, labels).check(out)
+
+
+def test_a_list_of_celeba_that_comes_later_is_noticed(tmp_path: Path) -> None:
+    data, out = write_celeba(tmp_path / "data"), tmp_path / "run"
+
+    def settings() -> Settings:
+        lists = digests(data / name for name in celeba.LISTS)
+        return replace(settings_of(data, Path()), labels="", digests=lists)
+
+    settings().save(out)
+    settings().check(out)
+    (data / "identity_CelebA.txt").write_text("000001.jpg 1\n")
+    with pytest.raises(TrainingDataError, match="identity_CelebA.txt changed"):
+        settings().check(out)
+
+
+def test_one_image_or_flat_ones_to_compare_with_are_refused_before_the_training(tmp_path: Path) -> None:
+    flat = write_squares(tmp_path / "flat", FEW)
+    for i in (2, 3):
+        Image.new("RGB", (64, 64), (40 * i, 10, 10)).save(flat / f"{i}.png")
+    for data in (flat, write_squares(tmp_path / "one", ("train", "train", "valid", "test"))):
+        with pytest.raises(TrainingDataError, match="one image, or images of one flat colour"):
+            settings_of(data, data / "labels.csv").images(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_out_of_range_are_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
+    data = write_squares(tmp_path / "data", FEW)
+    train_folder = ("train", "folder", "--data", data, "--labels", data / "labels.csv", "--out", tmp_path / "run")
+    for option, value in (
+        ("latent", "-3"),
+        ("latent", "0"),
+        ("teacher-epochs", "-1"),
+        ("epochs", "-0.5"),
+        ("epochs", "nan"),
+        ("sharpen-epochs", "inf"),
+        ("flow-steps", "0"),
+        ("public-latents", "999"),
+        ("seed", "-1"),
+    ):
+        assert f"Invalid value for '--{option}'" in refused(*train_folder, f"--{option}", value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_the_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    data = write_squares(tmp_path / "data", FEW)
+    command = ("train", "folder", "--data", data, "--labels", data / "labels.csv", "--out")
+    assert "cannot be written" in refused(*command, data / "labels.csv" / "run")
+    with monkeypatch.context() as patched:  # nothing is denied to root
+        patched.setattr(os, "access", lambda path, mode: False)
+        with pytest.raises(UsageError, match="change the permissions"):
+            check_writable(tmp_path / "run")
+
+    def full(self: LabelledImages, path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(LabelledImages, "save", full)
+    assert "No space left on device" in refused(*command, tmp_path / "run")
+
+
+def write_small_bundle(place: Path, content: bytes) -> None:
+    origin = Origin(data="squares", terms="none", samples=1, people=1)
+    write_bundle(place, "squares", "images", 2, [], origin, {}, {"flow.safetensors": content})
+
+
+def test_a_bundle_takes_the_place_of_a_bundle_and_of_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "squares"
+    place.mkdir()
+    for content in (b"first", b"second"):
+        write_small_bundle(place, content)
+        assert (place / "flow.safetensors").read_bytes() == content
+    replace_file = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target == place:
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_small_bundle(place, b"third")
+    # Stopped at the worst moment, both are there, and the next one cleans up.
+    assert {path.read_bytes() for path in tmp_path.glob("**/flow.safetensors")} == {b"second", b"third"}
+    write_small_bundle(place, b"fourth")
+    assert [path.name for path in tmp_path.iterdir()] == ["squares"]
+
+    (place / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputExistsError, match="thesis.tex, which is no part of a bundle"):
+        write_small_bundle(place, b"fifth")
+    assert (place / "flow.safetensors").read_bytes() == b"fourth"
+    for name, text in (("notes.txt", "mine"), ("manifest.json", json.dumps({"name": "a web page"}))):
+        other = tmp_path / name.split(".")[0]
+        other.mkdir()
+        (other / name).write_text(text)
+        with pytest.raises(OutputExistsError, match=f"holds {name}"):
+            check_replaceable(other)
+    with pytest.raises(OutputExistsError, match="no folder"):
+        check_replaceable(place / "thesis.tex")
+
+
+def test_where_a_bundle_goes_is_checked_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    data, out, mine = write_squares(tmp_path / "data", FEW), tmp_path / "run", tmp_path / "my bundle"
+    mine.mkdir()
+    settings_of(data, data / "labels.csv").images(out)
+    recipe = ("recipe", "folder", "--data", data, "--labels", data / "labels.csv", "--out", tmp_path / "other")
+    monkeypatch.chdir(mine)
+    for command in (recipe, ("pack", "--out", out)):
+        assert "no bundle can be called 'my bundle'" in refused(*command, "--bundle", mine)
+        assert "no bundle can be called 'my bundle'" in refused(*command, "--bundle", ".")
+        assert "holds 0.png, which is no part of a bundle" in refused(*command, "--bundle", data)
+        assert "cannot be written" in refused(*command, "--bundle", data / "0.png" / "squares")
+    assert "holds 0.png, which is no part of a bundle" in refused("gaps", "--out", out, "--bundle", data)
+    assert not (tmp_path / "other").exists()
+    named = tmp_path / "squares"
+    named.mkdir()
+    monkeypatch.chdir(named)
+    assert "best.pt is missing" in refused("pack", "--out", out, "--bundle", ".")  # the folder's name is one
 
 
 def test_people_do_not_cross_partitions_of_a_folder(tmp_path: Path) -> None:
@@ -187,6 +411,50 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
     assert (tmp_path / "killed" / "curves.png").stat().st_size > 0
 
 
+def test_a_killed_training_of_all_networks_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    data = write_squares(tmp_path / "data", FEW)
+
+    def start(out: Path) -> subprocess.Popen[str]:
+        command = f"train folder --data {data} --labels {data / 'labels.csv'} --out {out}"
+        # Enough steps for a checkpoint in the midst of the sharpening, the part with most state.
+        command += " --latent 2 --teacher-epochs 1 --epochs 2 --sharpen-epochs 100"
+        return subprocess.Popen(
+            [sys.executable, "-m", "export", *command.split()],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    with start(unbroken) as whole, start(killed) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("sharpen: step 92 of 100") for line in process.stderr)
+        process.kill()
+        _, said = whole.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "sharpen" / "curves.png").exists()
+    assert whole.returncode == 0, said
+    assert "vae: step 2 of 2, 0.0 min left; loss" in said
+    with start(killed) as process:
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    # What was finished is not trained again, and what was not goes on where it was.
+    assert [line.split(",")[0] for line in said.splitlines() if ": step " in line] == ["sharpen: step 100 of 100"]
+    for part in ("teachers/first", "teachers/second", "vae", "sharpen"):
+        logs = [(out / part / "log.csv").read_text() for out in (unbroken, killed)]
+        assert logs[0].count("\n") == (3 if part == "sharpen" else 2)
+        assert logs[0] == logs[1]
+        assert (killed / part / "curves.png").stat().st_size > 0
+    for checkpoint in ("best.pt", "last.pt"):
+        expected, got = (
+            torch.load(out / "sharpen" / checkpoint, weights_only=True)["vae"] for out in (unbroken, killed)
+        )
+        # What was seen is 0.0, with one thread and with two.
+        for name, values in expected.items():
+            torch.testing.assert_close(got[name], values, rtol=0, atol=1e-6)
+
+
 def test_every_epoch_sees_every_sample_once() -> None:
     schedule = Schedule(samples=60, batch=10, steps=12, peak=1.0)
     for epoch in range(2):
@@ -194,6 +462,17 @@ def test_every_epoch_sees_every_sample_once() -> None:
         assert sorted(seen) == list(range(60))
     assert max(schedule.rate(i) for i in range(12)) == 1.0
     assert schedule.rate(11) < 0.1
+
+
+def test_a_term_that_few_steps_take_keeps_its_column(tmp_path: Path) -> None:
+    def step(number: int, rows: np.ndarray) -> dict[str, float]:
+        return {"loss": float(number)} | ({"rare": 6.0} if number == 0 else {})
+
+    (tmp_path / "log.csv").write_text("what a run wrote that was killed before its first checkpoint")
+    train(tmp_path, Schedule(4, 2, 5, 1.0), {}, {}, step, lambda: {"loss": 1.0}, every=3)
+    # Means over the steps since the row before, fewer of them in the last one.
+    assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss,rare,valid loss", "3,1,2,1", "5,3.5,0,1"]
+    assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 def test_the_best_checkpoint_is_returned(tmp_path: Path) -> None:
@@ -368,14 +647,7 @@ def test_memorised_latents_are_noticed() -> None:
 
 
 def test_anybodys_images_become_a_bundle_that_privatizes(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    rows = ["file,partition,bright,red"]
-    for i in range(150):
-        bright, red = generator.integers(0, 2, 2)
-        pixels = generator.integers(0, 90, (64, 64, 3)) + 120 * bright + np.array([45, 0, 0]) * red
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
-        rows.append(f"{i}.png,{('train', 'train', 'train', 'valid', 'test')[i % 5]},{bright},{red}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    write_squares(tmp_path, ("train", "train", "train", "valid", "test") * 30)
     out, bundle = tmp_path / "run", tmp_path / "squares"
     small = "--latent 4 --teacher-epochs 6 --epochs 10 --sharpen-epochs 1 --flow-steps 60"
     small += " --public-latents 1200"

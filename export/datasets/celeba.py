@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from export.datasets.labelled import PARTITIONS, LabelledImages
-from export.datasets.reading import read_samples
+from export.datasets.labelled import PARTITIONS, LabelledImages, check_names
+from export.datasets.reading import note_line, read_samples, text_of
 from privsdk.errors import TrainingDataError
 from privsdk.samples.faces import Detector, faces_in
+
+LISTS = ATTRIBUTES, PARTITION, IDENTITY = "list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt"
 
 
 def load(folder: Path) -> LabelledImages:
@@ -23,19 +26,18 @@ def load(folder: Path) -> LabelledImages:
     populations to everything that is learned from them, and only one of them is ever released.
 
     Raises TrainingDataError if a file is missing, a row has no or too many labels, a label is neither -1 nor
-    1, or an image has no partition.  Images that cannot be read or show no face are left out and named in ``refused``.
+    1, two attributes have one name, a list names an image twice, or an image has no partition.  Images that cannot be
+    read or show no face are left out and named in ``refused``.
     """
-    attributes, rows = read_attributes(folder / "list_attr_celeba.txt")
-    partition = read_numbers(folder / "list_eval_partition.txt")
-    identity_file = folder / "identity_CelebA.txt"
+    attributes, rows = read_attributes(folder / ATTRIBUTES)
+    partition = read_numbers(folder / PARTITION)
+    identity_file = folder / IDENTITY
     identity = read_numbers(identity_file) if identity_file.exists() else {}
     for name in rows:
         if name not in partition:
-            raise TrainingDataError(f"{name} has labels but no row in list_eval_partition.txt; add one")
+            raise TrainingDataError(f"{name} has labels but no row in {PARTITION}; add one")
         if partition[name] not in PARTITIONS.values():
-            raise TrainingDataError(
-                f"list_eval_partition.txt: {name} is in partition {partition[name]}; it must be 0, 1 or 2"
-            )
+            raise TrainingDataError(f"{PARTITION}: {name} is in partition {partition[name]}; it must be 0, 1 or 2")
     detector = Detector()
     pixels, names, refused = read_samples(
         folder / "img_align_celeba",
@@ -55,18 +57,18 @@ def load(folder: Path) -> LabelledImages:
 
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file that must be there."""
-    if not path.is_file():
-        raise TrainingDataError(f"{path} is missing; the official CelebA layout has it beside img_align_celeba/")
-    return path.read_text(encoding="utf-8").splitlines()
+    return text_of(path, "the official CelebA layout has it beside img_align_celeba/").splitlines()
 
 
 def read_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Attribute names, and for each file name its labels as 0 or 1."""
     lines = lines_of(path)
-    if len(lines) < 3:
-        raise TrainingDataError(f"{path} has no rows; it must hold a count, the attribute names and a row an image")
-    attributes = tuple(lines[1].split())
+    attributes = tuple(lines[1].split()) if len(lines) > 2 else ()
+    if not attributes:
+        raise TrainingDataError(f"{path} is cut off; it must hold a count, the attribute names and a row an image")
+    check_names(attributes, path)
     rows: dict[str, list[int]] = {}
+    places: dict[str, int] = {}
     for number, line in enumerate(lines[2:], start=3):
         name, *labels = line.split() or [""]
         if len(labels) != len(attributes):
@@ -78,16 +80,19 @@ def read_attributes(path: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
                 raise TrainingDataError(
                     f"{path}, line {number}: {attribute} of {name} is {label!r}, which is no label; use -1 or 1"
                 )
+        note_line(places, name, number, path)
         rows[name] = [int(label == "1") for label in labels]
     return attributes, rows
 
 
 def read_numbers(path: Path) -> dict[str, int]:
     """A file of "name number" rows."""
-    numbers = {}
+    numbers: dict[str, int] = {}
+    places: dict[str, int] = {}
     for number, line in enumerate(lines_of(path), start=1):
         words = line.split()
-        if len(words) != 2 or not words[1].lstrip("-").isdigit():
+        if len(words) != 2 or not re.fullmatch(r"-?\d+", words[1]):
             raise TrainingDataError(f"{path}, line {number}: {line!r} is not a file name and a number")
+        note_line(places, words[0], number, path)
         numbers[words[0]] = int(words[1])
     return numbers

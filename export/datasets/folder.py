@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 
-from export.datasets.labelled import PARTITIONS, TEST, TRAIN, VALID, LabelledImages
-from export.datasets.reading import SIDE, read_samples
+from export.datasets.labelled import PARTITIONS, TEST, TRAIN, VALID, LabelledImages, check_names
+from export.datasets.reading import SIDE, note_line, read_samples, text_of
 from privsdk.errors import TrainingDataError
 from privsdk.samples import images
 from privsdk.samples.images import Pixels
@@ -41,19 +42,25 @@ def partition_of(owner: str) -> int:
 def load(folder: Path, labels: Path) -> LabelledImages:
     """The images that ``labels`` names, central squares resized to 64x64.
 
-    Raises TrainingDataError if a column is missing, a label is none, or no image can be read.
+    Raises TrainingDataError if a column is missing or has no name of its own, a label is none, a file is listed twice,
+    or no image can be read.
     """
-    if not labels.is_file():
-        raise TrainingDataError(f"{labels} is missing; it needs a column 'file' and a column for each attribute")
-    with open(labels, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    text = text_of(labels, "it needs a column 'file' and a column for each attribute")
+    reader = csv.DictReader(io.StringIO(text), restval="")
+    try:
         columns = list(reader.fieldnames or [])
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise TrainingDataError(f"{labels}, line {reader.line_num}: {error}; look for a quote left open") from error
     attributes = tuple(column for column in columns if column not in RESERVED)
     if "file" not in columns or not attributes:
         raise TrainingDataError(f"{labels} has the columns {columns}; it needs 'file' and at least one attribute")
+    check_names(columns, labels)
     by_name: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(rows, start=2):
+    lines: dict[str, int] = {}
+    for number, row in rows:
+        name = Path(row["file"]).as_posix()  # ./a.png is a.png
+        note_line(lines, name, number, labels)
         for attribute in attributes:
             if row[attribute] not in LABELS:
                 raise TrainingDataError(
@@ -63,7 +70,7 @@ def load(folder: Path, labels: Path) -> LabelledImages:
             raise TrainingDataError(
                 f"{labels}, line {number}: partition is {row['partition']!r}; use train, valid or test"
             )
-        by_name[row["file"]] = row
+        by_name[name] = row
     pixels, names, refused = read_samples(folder, list(by_name), central_square)
     owners = [by_name[name].get("identity") or name for name in names]
     numbers = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,26 @@ from typing import Any
 import numpy as np
 
 from privsdk.errors import TrainingDataError
+from privsdk.names import folded
 
 TRAIN, VALID, TEST = 0, 1, 2
 PARTITIONS = {"train": TRAIN, "valid": VALID, "test": TEST}
+
+
+def check_names(names: Sequence[str], source: Path) -> None:
+    """Raises TrainingDataError where an attribute's name is none that a bundle takes, or means two of ``names``."""
+    meant: dict[str, str] = {}
+    for name in names:
+        if not folded(name) or not name.isprintable():
+            raise TrainingDataError(
+                f"{source}: a column is called {name!r}, which is no name for an attribute; use printable letters"
+            )
+        if folded(name) in meant:
+            raise TrainingDataError(
+                f"{source}: the columns {meant[folded(name)]!r} and {name!r} are one name, since case, spaces, "
+                "underscores and hyphens are ignored; rename one"
+            )
+        meant[folded(name)] = name
 
 
 @dataclass(frozen=True)
