@@ -15,7 +15,6 @@ from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.latents import Posteriors
 from privsdk.audit.protocols import Released, attack
 from privsdk.bundle import Bundle
-from privsdk.errors import TrainingDataError
 from privsdk.fitting import fit
 from privsdk.privatizer import Privatizer
 
@@ -28,27 +27,39 @@ def partner(bundle: Bundle, attribute: str) -> str:
     return min(others, key=lambda name: abs(bundle.base_rates[name] - 0.5))
 
 
+def why_not_measurable(bundle: Bundle, attribute: str, images: LabelledImages) -> str | None:
+    """Why the gap of an attribute cannot be measured: somebody must have it, and not have it; None where it can.
+
+    Of public latents and of training images a few are enough; among those of the valid partition at least 10 people.
+    """
+    column = images.attributes.index(attribute)
+    for value in (0, 1):
+        there = images.identity[(images.partition == VALID) & (images.labels[:, column] == value)]
+        people = len(np.unique(there))
+        if people < LEAST_PEOPLE:
+            return f"the valid partition shows {people} people whose {attribute} is {value}, not {LEAST_PEOPLE}"
+        if not (images.labels[images.partition == TRAIN, column] == value).any():
+            return f"the train partition shows nobody whose {attribute} is {value}"
+        if not (bundle.public.labels[:, column] == value).any():
+            return f"there is no public latent whose {attribute} is {value}"
+    return None
+
+
 def measure_gap(bundle: Bundle, attribute: str, images: LabelledImages, seen: Posteriors, unseen: Posteriors) -> float:
     """Leakage of an attribute on the valid partition, less what a device's own check finds, at least 0.
 
     The filter is fitted as on a device.  Its check trains a few attackers on 3,000 public latents; here all families
     of `privsdk.audit` are trained, on releases of the training partition (posteriors ``seen``) and, cross-fitted, among
     the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the gap.
-
-    Raises TrainingDataError where fewer than 10 people of the valid partition have the attribute, or have it not.
     """
-    training, held_out = images.part(TRAIN), images.part(VALID)
-    column = images.attributes.index(attribute)
-    for value in (0, 1):
-        people = len(np.unique(held_out.identity[held_out.labels[:, column] == value]))
-        if people < LEAST_PEOPLE:
-            raise TrainingDataError(
-                f"the valid partition shows {people} people whose {attribute} is {value}, at least {LEAST_PEOPLE} are "
-                "needed to measure its gap; add some, or name the other attributes with --of"
-            )
     privatizer = fit(bundle, private=attribute, utility=partner(bundle, attribute))
-    train = Released(released(privatizer, seen, seed=1), training.labels[:, column], training.identity)
-    valid = Released(released(privatizer, unseen, seed=2), held_out.labels[:, column], held_out.identity)
+    column = images.attributes.index(attribute)
+
+    def released_part(posteriors: Posteriors, partition: int, seed: int) -> Released:
+        rows = images.partition == partition
+        return Released(released(privatizer, posteriors, seed), images.labels[rows, column], images.identity[rows])
+
+    train, valid = released_part(seen, TRAIN, seed=1), released_part(unseen, VALID, seed=2)
     # The second argument sets thresholds alone, and leakage has none.
     strongest, *_ = attack(train, valid, valid, seed=1, threads=os.cpu_count() or 1)
     return max(0.0, strongest.leakage - privatizer.record["check"]["private"][attribute]["leakage"])

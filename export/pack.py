@@ -14,6 +14,7 @@ from typing import Any
 
 from privsdk.bundle import MANIFEST, SCHEMA, is_name
 from privsdk.errors import OutputExistsError, UsageError
+from privsdk.files import why_not_writable
 
 # No leakage plus this is below a certainty: a device believes nothing of an attribute before its gap is measured.
 UNKNOWN_GAP = 0.5
@@ -75,9 +76,8 @@ def check_replaceable(folder: Path) -> None:
 
 def check_writable(folder: Path) -> None:
     """Raises UsageError if ``folder`` is not there and cannot be made, or nothing can be written into it."""
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} cannot be written; change the permissions of {there}, or give another folder")
+    if why := why_not_writable(folder):
+        raise UsageError(f"{folder} cannot be written ({why}); change the permissions, or give another folder")
 
 
 def write_bundle(

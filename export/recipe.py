@@ -18,7 +18,7 @@ import torch
 from export.datasets import celeba, folder
 from export.datasets.labelled import PARTITIONS, TRAIN, VALID, LabelledImages
 from export.flow import train_flow
-from export.gaps import measure_gap
+from export.gaps import measure_gap, why_not_measurable
 from export.latents import Posteriors, encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
@@ -81,7 +81,7 @@ class Settings:
     seed: int
 
     def check(self, out: Path) -> None:
-        """Whether a run with these settings can begin in ``out``, or go on there.
+        """Looks whether a run with these settings can begin in ``out``, or go on there.
 
         Raises TrainingDataError if it holds a run with other settings, or one whose labels were edited since, which is
         not mixed with this one; UsageError if it cannot be written.
@@ -119,7 +119,9 @@ class Settings:
         if not path.is_file():
             raise TrainingDataError(f"{path} is missing: run `python -m export train faces --out {out}` first")
         try:
-            return cls(**json.loads(path.read_text()))
+            settings = cls(**json.loads(path.read_text()))
+            dict(settings.digests)
+            return settings
         except (TypeError, ValueError) as error:
             raise TrainingDataError(f"{path} is of another version, or damaged: give another --out") from error
 
@@ -299,20 +301,22 @@ def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) ->
     """Measure the gaps of the attributes called ``names`` (all without it) and write them into the bundle.
 
     An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.  Without
-    ``names`` those that too few people have are left out; one that is named raises TrainingDataError.
+    ``names`` those that cannot be measured are left out; one that is named raises TrainingDataError.
     """
     check_replaceable(bundle)
-    opened = Bundle.open(bundle, threads=2)
+    opened = Bundle.open(bundle.resolve(), threads=2)
+    chosen = [match(name, images.attributes) for name in names] or list(images.attributes)
+    reasons = {name: why_not_measurable(opened, name, images) for name in chosen}
+    left_out = {name: why for name, why in reasons.items() if why is not None}
+    for name, why in left_out.items():
+        if names:
+            raise TrainingDataError(f"the gap of {name} cannot be measured: {why}; leave it out of --of")
+        print(f"gap of {name} not measured: {why}", file=sys.stderr, flush=True)
     seen, unseen = (encode(opened.codec, images.part(partition).pixels) for partition in (TRAIN, VALID))
     gaps: dict[str, float] = {}
-    for name in [match(name, images.attributes) for name in names] or images.attributes:
-        try:
+    for name in chosen:
+        if name not in left_out:
             gaps[name] = measure_gap(opened, name, images, seen, unseen)
-        except TrainingDataError as error:
-            if names:
-                raise
-            print(f"gap of {name} not measured: {error}", file=sys.stderr, flush=True)
-        else:
             print(f"gap of {name}: {gaps[name]:.3f}", file=sys.stderr, flush=True)
     if gaps:
         rewrite_gaps(bundle, opened.manifest, gaps)

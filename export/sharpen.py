@@ -41,6 +41,7 @@ def sharpen(
 
     "Most real" is the least Fréchet distance between real and reconstructed images in the teacher's features.  Of
     ``weights`` the gradient penalty goes on here: what the critic asks for would else make the decoder steeper.
+    Encoder and linear path of ``vae`` stay frozen.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
     batch = min(batch, len(training))

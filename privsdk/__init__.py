@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from privsdk.release import Release
     from privsdk.reuse import FitSettings, check_wish, fitted
     from privsdk.samples.faces import read_faces
-    from privsdk.samples.labels import read_labels
+    from privsdk.samples.labels import labels_of_photos, read_labels
 
 __version__ = "0.1.0"
 
@@ -68,6 +68,7 @@ __all__ = [
     "check_wish",
     "fit",
     "fitted",
+    "labels_of_photos",
     "measure",
     "measured_text",
     "plan_release",
@@ -89,6 +90,7 @@ _LATER = {
     "check_wish": "privsdk.reuse",
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
+    "labels_of_photos": "privsdk.samples.labels",
     "measure": "privsdk.bench",
     "measured_text": "privsdk.bench",
     "plan_release": "privsdk.planning",

@@ -30,7 +30,7 @@ from privsdk.filters import Filter
 from privsdk.fitting import fit
 from privsdk.privatizer import Privatizer
 from privsdk.release import Release
-from privsdk.runtime import check_threads
+from privsdk.runtime import MOST_THREADS, check_threads
 from privsdk.samples import images
 from privsdk.samples.faces import SIZE, Detector, faces_in
 from privsdk.store.folder import write_atomically
@@ -110,8 +110,8 @@ def measure(
     for the whole way of a photo; without it one is made from a public latent.  ``against`` is a file with what
     ``privsdk bench --json`` printed before, to stand beside each step.
 
-    :raises UsageError: fewer than one thread, no face in the photo, or earlier figures that are none or are those of
-        another processor, bundle or method of the fit.
+    :raises UsageError: a number of threads that is not 1 to 256, no face in the photo, or earlier figures that are none
+        or are those of another processor, bundle or method of the fit.
     :raises BundleError: as :meth:`privsdk.Bundle.open`.
     """
     if threads is not None:
@@ -120,7 +120,7 @@ def measure(
     earlier = Earlier.read(against) if against is not None else None
     if earlier is not None:
         earlier.check("processor", processor_text(processor))
-    counts = sorted({1, _cores()}) if threads is None else [threads]
+    counts = sorted({1, min(_cores(), MOST_THREADS)}) if threads is None else [threads]
     opened = Bundle.open(bundle, max(counts))
     if earlier is not None:
         earlier.check("bundle", opened.digest[:12])

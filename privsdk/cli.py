@@ -120,7 +120,8 @@ def privatize(
             raise privsdk.UsageError(
                 f"the filter needs the private label ({', '.join(needed)}) of every photo: add --labels FILE.csv"
             )
-        table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept), needed, plan.photos)
+        table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept), needed)
+        privsdk.labels_of_photos(table or {}, plan.photos, (*hidden, *kept))  # which photo is which, before any work
         if dry_run:
             _print_plan(plan, opened, as_json)
             return
@@ -269,6 +270,8 @@ def _errors_in_words() -> Iterator[None]:
     except privsdk.PrivsdkError as error:
         _complain(f"privsdk: {error}")
         raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError:
+        raise  # whoever read the output has stopped; that ends quietly
     except OSError as error:
         _complain(f"privsdk: {error}")
         raise typer.Exit(2) from error
@@ -295,7 +298,7 @@ def _split(names: Sequence[str]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    typer.echo(_printable(text))
+    _print(_printable(text))
 
 
 def _complain(text: str) -> None:
@@ -311,7 +314,18 @@ def _printable(text: str) -> str:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
+    _print(json.dumps(value, indent=2))
+
+
+def _print(text: str) -> None:
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise privsdk.UsageError(
+            f"the result cannot be printed ({error.strerror}); what was written stays: print to another place"
+        ) from error
 
 
 def _print_plan(plan: privsdk.Plan, bundle: privsdk.Bundle, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Objects that threads share: once made, they stay as they are."""
+"""Objects that threads share: once made, none of their attributes can be set."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privsdk.errors import OutputExistsError, UsageError
+from privsdk.files import why_not_writable
 from privsdk.samples import images
 
 RECORD = "release.jsonl"
@@ -44,7 +45,7 @@ def plan_release(
     folder = Path(output) if output is not None else _beside(paths)
     _check_output(folder)
     if preview is not None:
-        _check_preview(Path(preview), folder, paths)
+        _check_preview(Path(preview), folder, paths, recursive)
     found = {os.path.abspath(photo): photo for path in paths for photo in _photos(Path(path), recursive)}
     if not found:
         where = ", ".join(str(path) for path in paths)
@@ -52,7 +53,7 @@ def plan_release(
             f"no photo in {where}: name a folder of JPEG, PNG or WebP files"
             f"{'' if recursive else ', or look in its folders too (--recursive)'}"
         )
-    if not any(os.path.lexists(path) for path in paths):
+    if all(_is_gone(path) for path in paths):
         raise UsageError(f"there is no {', '.join(str(path) for path in paths)}: check the path")
     return Plan(tuple(found.values()), folder)
 
@@ -66,16 +67,24 @@ def _beside(paths: Sequence[str | Path]) -> Path:
 
 def _check_output(folder: Path) -> None:
     """Nothing but an empty folder is there, and it can be written."""
-    if "\0" in str(folder):
-        raise UsageError(f"{str(folder)!r} cannot be written: no folder can have this name")
     try:
         if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
             raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:
         raise UsageError(f"{folder} cannot be used: {error.strerror}") from error
-    there = next(place for place in (folder, *Path(os.path.abspath(folder)).parents) if os.path.lexists(place))
-    if not (os.path.isdir(there) and os.access(there, os.W_OK)):
-        raise UsageError(f"{folder} cannot be written: {there} is {'closed' if os.path.isdir(there) else 'no folder'}")
+    if why := why_not_writable(folder):
+        raise UsageError(f"{str(folder)!r} cannot be written: {why}")
+
+
+def _is_gone(path: str | Path) -> bool:
+    """Whether nothing is there; of what is closed to us, or can be no name, something else is to be said."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _photos(path: Path, recursive: bool) -> Iterator[Path]:
@@ -99,16 +108,16 @@ def _photos(path: Path, recursive: bool) -> Iterator[Path]:
             yield entry
 
 
-def _check_preview(preview: Path, output: Path, inputs: Sequence[str | Path]) -> None:
+def _check_preview(preview: Path, output: Path, inputs: Sequence[str | Path], recursive: bool) -> None:
     if preview.suffix.lower() not in images.FORMATS:
         raise UsageError(f"the preview {preview} must end in {', '.join(images.FORMATS)}")
-    if "\0" in str(preview):
-        raise UsageError(f"the preview {str(preview)!r} cannot be written: no file can have this name")
     if os.path.lexists(preview):
         raise OutputExistsError(f"{preview} exists already: choose another name for the preview")
     if Path(os.path.realpath(output)) in Path(os.path.realpath(preview)).parents:
         raise UsageError(f"the preview shows the originals: keep it out of {output}, which is for sharing")
-    if os.path.realpath(preview.parent) in {os.path.realpath(path) for path in inputs}:
+    parent = Path(os.path.realpath(preview.parent))
+    searched = {parent, *parent.parents} if recursive else {parent}
+    if searched & {Path(os.path.realpath(path)) for path in inputs}:
         raise UsageError(f"the preview {preview} would lie among the photos and be one of them the next time: move it")
-    if not (os.path.isdir(preview.parent) and os.access(preview.parent, os.W_OK)):
+    if not os.path.isdir(preview.parent) or why_not_writable(preview.parent):
         raise UsageError(f"the preview {preview} cannot be written: choose a folder that is there and can be written")

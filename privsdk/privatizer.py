@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from privsdk import filters, noise
 from privsdk.arrays import Arrays, pack, unpack
-from privsdk.bundle import Bundle, bundles, is_number
+from privsdk.bundle import LARGEST_FILE, Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
 from privsdk.files import read_regular
@@ -29,7 +30,6 @@ from privsdk.store.folder import write_new
 from privsdk.store.key import device_key
 
 SCHEMA = 2
-LARGEST_FILE = 512 * 1024 * 1024
 BATCH = 16
 FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
 """What the check must say of each label; shares, and differences of shares."""
@@ -123,10 +123,10 @@ class Privatizer(Immutable):
         if draws is None:
             rows = np.concatenate([latents.mean, latents.variance], axis=1)
             draws = noise.sample_seeds(device_key(), rows, "latents")
-        seeds = np.asarray(draws)
-        if not np.issubdtype(seeds.dtype, np.integer) or (seeds < 0).any():
-            raise UsageError(f"draws are whole numbers from 0 to 2**64 - 1, one a row, not {draws!r}")
-        z, refused = self._perturb(latents, private, seeds.astype(np.uint64))
+        given = np.asarray(draws, object)
+        if not all(isinstance(draw, Integral) and 0 <= int(draw) < 2**64 for draw in given.flat):
+            raise UsageError("draws are whole numbers from 0 to 2**64 - 1, one a row")
+        z, refused = self._perturb(latents, private, given.astype(np.uint64))
         _raise_first(refused, "latents")
         return z
 

@@ -79,7 +79,7 @@ def fitted(
     kept_before = _loaded(cache.get(bundle.digest, wish), bundle)
     privatizer = kept_before or fit(bundle, hidden, kept, on_progress=on_progress, **how)
     if max_leakage is not None:
-        privatizer.require(max_leakage)
+        privatizer.require(max_leakage)  # first: whoever is told that it leaks too much finds no privatizer on the disk
     if kept_before is None:
         cache.put(bundle.digest, wish, privatizer.to_bytes())
     return privatizer

@@ -18,6 +18,9 @@ MOST_THREADS = 256
 MOST_MEMORY = 2 << 30
 """Bytes that all graphs of this process together may compute with; the shipped ones need a tenth in batches of 256."""
 
+MOST_FOLDED = 64 << 20
+"""Bytes that each constant which a graph computes while it loads may take; a larger one is computed when it runs."""
+
 
 def check_threads(threads: int) -> None:
     """Raises UsageError unless ``threads`` is from 1 to 256."""
@@ -55,15 +58,16 @@ def session(graph: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # A graph may name a file beside it as a part of its weights; no hash covers that file, so none is found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    # A graph of 65 bytes can ask for gigabytes.
+    # A graph of 65 bytes can ask for gigabytes, when it runs and, for what is folded while it loads, beside that bound.
     _bound_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(MOST_FOLDED))
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 @cache
 def _bound_memory() -> None:
-    """Once a process: the allocator of the sessions made here, which no other session of the host uses."""
+    """Once a process: the allocator that sessions share, of the host's own those alone that ask for it."""
     import onnxruntime
 
     memory = onnxruntime.OrtMemoryInfo(

@@ -417,7 +417,7 @@ def test_a_killed_training_of_all_networks_resumes_to_the_same_weights(tmp_path:
     def start(out: Path) -> subprocess.Popen[str]:
         command = f"train folder --data {data} --labels {data / 'labels.csv'} --out {out}"
         # Enough steps for a checkpoint in the midst of the sharpening, the part with most state.
-        command += " --latent 2 --teacher-epochs 1 --epochs 2 --sharpen-epochs 100"
+        command += " --latent 2 --teacher-epochs 1 --epochs 2 --sharpen-epochs 120"
         return subprocess.Popen(
             [sys.executable, "-m", "export", *command.split()],
             cwd=ROOT,
@@ -429,7 +429,7 @@ def test_a_killed_training_of_all_networks_resumes_to_the_same_weights(tmp_path:
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     with start(unbroken) as whole, start(killed) as process:
         assert process.stderr is not None
-        assert any(line.startswith("sharpen: step 92 of 100") for line in process.stderr)
+        assert any(line.startswith("sharpen: step 92 of 120") for line in process.stderr)
         process.kill()
         _, said = whole.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -440,7 +440,7 @@ def test_a_killed_training_of_all_networks_resumes_to_the_same_weights(tmp_path:
         _, said = process.communicate()
     assert process.returncode == 0, said
     # What was finished is not trained again, and what was not goes on where it was.
-    assert [line.split(",")[0] for line in said.splitlines() if ": step " in line] == ["sharpen: step 100 of 100"]
+    assert [line.split(",")[0] for line in said.splitlines() if ": step " in line] == ["sharpen: step 120 of 120"]
     for part in ("teachers/first", "teachers/second", "vae", "sharpen"):
         logs = [(out / part / "log.csv").read_text() for out in (unbroken, killed)]
         assert logs[0].count("\n") == (3 if part == "sharpen" else 2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,8 +12,9 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
-from export.gaps import measure_gap
+from export.gaps import measure_gap, why_not_measurable
 from export.latents import Posteriors
+from export.recipe import add_gaps
 from privsdk.bundle import Bundle
 from privsdk.errors import TrainingDataError
 
@@ -56,11 +60,13 @@ def test_a_leak_that_only_strangers_show_widens_the_gap(bundle: Bundle) -> None:
     assert leaking > plain + 0.1
 
 
-def test_an_attribute_that_hardly_anybody_has_is_refused(bundle: Bundle) -> None:
+def test_an_attribute_that_hardly_anybody_has_is_not_measured(bundle: Bundle, bundle_folder: Path) -> None:
     images = people(bundle, "Male")
     labels = images.labels.copy()
     labels[TRAINING:] = 0
     labels[TRAINING : TRAINING + 3] = 1
-    rare = LabelledImages(**{**vars(images), "labels": labels})
-    with pytest.raises(TrainingDataError, match="shows 3 people whose Male is 1, at least 10 are needed"):
-        measure_gap(bundle, "Male", rare, *posteriors(bundle))
+    assert why_not_measurable(bundle, "Male", images) is None
+    rare = replace(images, labels=labels)
+    assert why_not_measurable(bundle, "Male", rare) == "the valid partition shows 3 people whose Male is 1, not 10"
+    with pytest.raises(TrainingDataError, match="the gap of Male cannot be measured: .*; leave it out of --of"):
+        add_gaps(rare, bundle_folder, ["male"])

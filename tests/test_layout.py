@@ -75,7 +75,8 @@ OS_READS = tuple(
     f"os.{name}"
     for name in (
         *("path", "environ", "fsencode", "strerror", "devnull", "cpu_count", "sched_getaffinity"),
-        *("stat", "fstat", "listdir", "access", "W_OK", "close", "O_RDONLY", "O_NONBLOCK", "O_BINARY"),
+        *("stat", "stat_result", "lstat", "fstat", "listdir", "access", "R_OK", "W_OK", "X_OK"),
+        *("close", "O_RDONLY", "O_NONBLOCK", "O_BINARY"),
     )
 )
 OS_WRITES = tuple(
@@ -137,7 +138,7 @@ EXEMPT = (
     Exempt(LAZY, "importlib.import_module", "fetches public names from a table when they are asked for"),
     Exempt("privsdk.arrays", "safetensors.numpy.save", "makes bytes"),
     Exempt("privsdk.samples.images", ".save", "writes into memory"),
-    Exempt("privsdk.samples.images", "os.open", "reads, and does not wait for a pipe"),
+    Exempt("privsdk.files", "os.open", "reads, and does not wait for a pipe"),
     Exempt("privsdk.cli", ".save", "is Privatizer.save, where the user named the file"),
     Exempt("privsdk.bench", "subprocess", "measures in processes of their own, and asks macOS for the processor"),
     Exempt("privsdk.bench", "tempfile.TemporaryDirectory", "what is measured with, taken away at the end"),

@@ -394,7 +394,7 @@ def test_hostile_files_are_refused_or_released_clean(privatizer: Privatizer, tmp
     (tmp_path / "files").mkdir()
     paths = {case.source for case in hostile.make(tmp_path / "files") if isinstance(case.source, Path)}
     results = privatizer.release(sorted(paths), tmp_path / "out")
-    assert len(lines_of(tmp_path / "out")) == len(results) >= 60
+    assert len(lines_of(tmp_path / "out")) == len(results) > 100
     for result in results:
         if isinstance(result, Release):
             image = Image.open(result.path)

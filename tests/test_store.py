@@ -13,7 +13,7 @@ import pytest
 from privsdk import StoreError
 from privsdk.store import folder as folders
 from privsdk.store.cache import Cache
-from privsdk.store.folder import data_folder, write_atomically
+from privsdk.store.folder import data_folder, write_atomically, write_new
 from privsdk.store.key import KEY_NAME, device_key
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
@@ -129,3 +129,19 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_are_no_links_a_new_file_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert device_key(tmp_path / "home") == device_key(tmp_path / "home")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "home" / "device.key", b"another")
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(PermissionError):
+        write_new(tmp_path / "new", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from numbers import Real
 
 from privsdk.errors import MissingExtraError, UsageError
 
@@ -51,7 +52,8 @@ class Asked:
             raise UsageError(f"a is {self.a}: it lies between 0 (the mean score) and 1 (a drawn one)")
         if not 0 < self.rho <= 1:
             raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
-        if self.budget is not None and not (isinstance(self.budget, int | float) and 0 < self.budget < float("inf")):
+        budget: object = self.budget
+        if budget is not None and not (isinstance(budget, Real) and 0 < float(budget) < float("inf")):
             raise UsageError(f"the budget is {self.budget!r}: it is a number above 0")
         if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
             raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")

@@ -9,9 +9,9 @@ Colour profiles are not applied: pixel values are taken as sRGB, as in what enco
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from privsdk.errors import Refusal
+from privsdk.files import NotRegularError, read_regular
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB, 0 to 255."""
@@ -203,17 +204,16 @@ def _blocks(
 
 
 def _bytes_of(path: Path, limits: Limits) -> bytes:
-    """The bytes of a regular file, at most one more than the limit."""
     try:
-        # Looked at before opening: opening a pipe or a device waits, or does something.
-        _check_regular(os.stat(path).st_mode)
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            _check_regular(status.st_mode)
-            if status.st_size > limits.bytes:
-                raise _too_many_bytes(status.st_size, limits)
-            return file.read(limits.bytes + 1)
+        return read_regular(path, limits.bytes)
+    except NotRegularError as error:
+        if error.errno != errno.EISDIR:
+            detail = "This is no regular file but a pipe, socket or device. Give a photo's file."
+        elif os.access(path, os.R_OK | os.X_OK):
+            detail = "This is a folder. Give the photos in it."
+        else:
+            raise Refusal("not-found", "There is no permission to look into it. Change its permissions.") from error
+        raise Refusal("not-an-image", detail) from error
     except FileNotFoundError as error:
         dangling = os.path.islink(path)
         raise Refusal(
@@ -222,15 +222,10 @@ def _bytes_of(path: Path, limits: Limits) -> bytes:
         ) from error
     except PermissionError as error:
         raise Refusal("not-found", "There is no permission to read it. Change the file's permissions.") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _too_many_bytes(os.stat(path).st_size, limits) from error
         raise Refusal("not-found", "It cannot be opened under this name. Check the path.") from error
-
-
-def _check_regular(mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise Refusal("not-an-image", "This is a folder. Give the photos in it.")
-    if not stat.S_ISREG(mode):
-        raise Refusal("not-an-image", "This is no regular file but a pipe, socket or device. Give a photo's file.")
 
 
 def _too_many_bytes(count: int, limits: Limits) -> Refusal:

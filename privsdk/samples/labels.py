@@ -24,7 +24,6 @@ def read_labels(
     path: str | Path,
     columns: Sequence[str] | None = None,
     needed: Sequence[str] = (),
-    photos: Sequence[Path] = (),
 ) -> dict[str, dict[str, int]]:
     """For each file name in the first column of a CSV file its labels, 0 or 1, by the names in the first
     line.
@@ -32,7 +31,7 @@ def read_labels(
     Fields are parted by commas, semicolons or tabs; a label is 0 or 1, -1 or 1, yes or no, true or false; an
     empty field is no label.  With ``columns`` only those are read (names match without regard to case, spaces
     and underscores), so other columns may hold anything; one of them must be there, and all that are ``needed``.
-    With ``photos`` one name may not be that of several of them.  Raises UsageError, with the number of the line, for
+    Raises UsageError, with the number of the line, for
     anything else.
     """
     text = _text(Path(path))
@@ -65,7 +64,6 @@ def read_labels(
         raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
     if not labels:
         raise UsageError(f"{path} holds no labels: it needs a first line with names and one line for each photo")
-    labels_of_photos(labels, photos, header[1:])
     return labels
 
 
@@ -135,10 +133,10 @@ def _check_columns(
 ) -> None:
     there = {folded(column) for column in header[1:]}
     missing = [label for label in needed if folded(label) not in there]
-    if not missing and columns is not None and not any(folded(label) in there for label in columns):
-        missing = list(columns)
     if missing:
-        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but not {' or '.join(missing)}: add it")
+        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but not {' and '.join(missing)}: add that")
+    if columns is not None and not any(folded(label) in there for label in columns):
+        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but none of {', '.join(columns)}: add one")
 
 
 def _value(field: str, column: str, where: str) -> int:

@@ -48,7 +48,8 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
 def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write ``data`` to ``path`` as :func:`write_atomically` does, but never over what is there.
 
-    Raises FileExistsError where something is, and OSError.
+    Where the file system has no links, the file may be seen empty before it is whole.  Raises FileExistsError where
+    something is, and OSError.
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -59,9 +60,14 @@ def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # File systems without links (exFAT, some phones' storage): the name is taken first, then the file comes there.
+        # File systems without links (exFAT, some phones' storage): the name is taken first, for a moment by an empty
+        # file.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

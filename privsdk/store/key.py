@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from privsdk.errors import StoreError
+from privsdk.files import read_regular
 from privsdk.noise import KEY_BYTES
 from privsdk.store.folder import data_folder, write_new
 
 KEY_NAME = "device.key"
+TRIES = 10
 
 
 def device_key(folder: Path | None = None) -> bytes:
@@ -24,8 +27,11 @@ def device_key(folder: Path | None = None) -> bytes:
         if not path.exists():
             with suppress(FileExistsError):  # whoever comes second takes the first's key
                 write_new(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
-        with path.open("rb") as file:
-            key = file.read(KEY_BYTES + 1)
+        for _ in range(TRIES):
+            key = read_regular(path, 2 * KEY_BYTES)
+            if key:
+                break
+            time.sleep(0.05)  # where there are no links, another process may be about to write it
     except OSError as error:
         raise StoreError(
             f"the device key {path} cannot be read or made ({error.strerror}): mend its permissions, or set "
