@@ -8,12 +8,14 @@ other people.  Hence two protocols, and the stronger attack counts: :func:`from_
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -170,8 +172,11 @@ def attack(
             return cross_fitted(attacker, test, seed)
 
     tasks = [(attacker, protocol) for protocol in (TRAINING_PARTITION, FIVE_FOLDS) for attacker in attackers]
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(run, tasks))
+    with warnings.catch_warnings():
+        # Attackers do so too, but what is ignored is the process's: of several at once one would end it for another.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(run, tasks))
     return sorted(found, key=lambda one: one.leakage, reverse=True)
 
 
