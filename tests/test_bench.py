@@ -153,7 +153,7 @@ def test_figures_of_another_fit_are_refused_before_the_measuring(
 def test_only_a_file_of_some_size_is_compared_with(tiny: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(bytes(bench.LARGEST_EARLIER + 1))
-    for name, why in {"pipe": "regular", "large": "more than", "gone": "No such file", "": "regular"}.items():
+    for name, why in {"pipe": "regular", "large": "more than", "gone": "No such file", "": "folder"}.items():
         with pytest.raises(UsageError, match=rf"{tmp_path / name} cannot be read: .*{why}"):
             bench.measure(tiny, threads=1, against=tmp_path / name)
 
