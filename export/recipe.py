@@ -120,7 +120,7 @@ class Settings:
             raise TrainingDataError(f"{path} is missing: run `python -m export train faces --out {out}` first")
         try:
             settings = cls(**json.loads(path.read_text()))
-            dict(settings.digests)
+            dict(settings.digests)  # raises where it is none
             return settings
         except (TypeError, ValueError) as error:
             raise TrainingDataError(f"{path} is of another version, or damaged: give another --out") from error

@@ -252,7 +252,7 @@ def test_errors_are_one_line_with_their_exit_code(work: Path, arguments: tuple[s
 
 @pytest.mark.parametrize("arguments", [("frobnicate",), ("privatize",), ("privatize", "photos", "--method", "x")])
 def test_what_is_no_command_is_a_usage_error(work: Path, arguments: tuple[str, ...]) -> None:
-    privsdk(work, *arguments, code=2)
+    assert "Usage: " in privsdk(work, *arguments, code=2).stderr
 
 
 def test_a_data_folder_that_cannot_be_used_is_a_store_error(work: Path) -> None:

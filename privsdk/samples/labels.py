@@ -21,9 +21,7 @@ LARGEST = 100_000_000
 
 
 def read_labels(
-    path: str | Path,
-    columns: Sequence[str] | None = None,
-    needed: Sequence[str] = (),
+    path: str | Path, columns: Sequence[str] | None = None, needed: Sequence[str] = ()
 ) -> dict[str, dict[str, int]]:
     """For each file name in the first column of a CSV file its labels, 0 or 1, by the names in the first
     line.
