@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from export import bernoulli
 from export.datasets import celeba
 from export.datasets.reading import digests
 from export.pack import check_target
@@ -32,6 +33,8 @@ def finite(value: float) -> float:
 Data = Annotated[
     Path, typer.Option(resolve_path=True, help="Folder in the official CelebA layout, or a folder of images.")
 ]
+Digits = Annotated[Path, typer.Option("--data", resolve_path=True, help="Folder of MNIST's four idx files (gzip).")]
+Rows = Annotated[Path, typer.Option("--data", resolve_path=True, help="Folder of adult.data and adult.test.")]
 Labels = Annotated[
     Path, typer.Option(resolve_path=True, help="CSV: file, optional partition and identity, a column an attribute.")
 ]
@@ -137,6 +140,43 @@ def recipe_folder(data: Data, labels: Labels, out: Out, bundle: Target) -> None:
     train_folder(data, labels, out)
     pack_bundle(out, bundle)
     measure_gaps(out, bundle)
+
+
+@recipe_app.command("digits")
+def recipe_digits(
+    data: Digits,
+    out: Out,
+    bundle: Target = Path("models/mnist"),
+    epochs: Epochs = 24,
+    flow_steps: FlowSteps = 4000,
+    public_latents: PublicLatents = 12_000,
+    seed: Seed = 0,
+) -> None:
+    """Train on MNIST and pack the bundle, whose gaps are not known."""
+    small_recipe("digits", data, out, bundle, epochs, flow_steps, public_latents, seed)
+
+
+@recipe_app.command("table")
+def recipe_table(
+    data: Rows,
+    out: Out,
+    bundle: Target = Path("models/adult"),
+    epochs: Epochs = 20,
+    flow_steps: FlowSteps = 4000,
+    public_latents: PublicLatents = 12_000,
+    seed: Seed = 0,
+) -> None:
+    """Train on UCI Adult and pack the bundle, whose gaps are not known."""
+    small_recipe("table", data, out, bundle, epochs, flow_steps, public_latents, seed)
+
+
+def small_recipe(
+    kind: str, data: Path, out: Path, bundle: Path, epochs: float, flow_steps: int, public_latents: int, seed: int
+) -> None:
+    """A bundle of digits or rows, and what its scores tell on the test partition."""
+    settings = bernoulli.Settings.of(kind, data, epochs, flow_steps, public_latents, seed)
+    for what, value in bernoulli.run(settings, out, bundle).items():
+        print(f"{what}: {value:.4f}")
 
 
 def main() -> None:

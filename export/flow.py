@@ -1,8 +1,9 @@
-"""Training of the public flow g: latents of people to N(0, I), without any label."""
+"""Training of the public flow g: posterior samples to N(0, I), without any label."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ from privsdk.filters.couplings import PublicFlow
 from privsdk.fitting.flows import CouplingFlow, FlowTraining, validation_loss
 from privsdk.fitting.flows import Schedule as FlowSchedule
 
-COUPLINGS = 10
-WIDTH = 192
-# What keeps a wide flow from learning the training people by heart: noise in each standardised direction beside the
-# posterior's own, and a strong decay of the weights.  With less noise the squared norm of g(z) exceeds its dimension on
-# people it has not seen, with more it falls short of it.
-NOISE = 0.2
-WEIGHT_DECAY = 1.0
+
+@dataclass(frozen=True)
+class Shape:
+    """Size and regularisation of g.
+
+    What keeps a wide flow from learning the training people by heart: ``noise`` in each standardised direction beside
+    the posterior's own, and a strong ``weight_decay``.  With less noise the squared norm of g(z) exceeds its dimension
+    on people it has not seen, with more it falls short of it.  The defaults are those for faces.
+    """
+
+    couplings: int = 10
+    width: int = 192
+    noise: float = 0.2
+    weight_decay: float = 1.0
 
 
 class ResumableFlow:
@@ -42,6 +50,7 @@ def train_flow(
     validation: Posteriors,
     folder: Path,
     steps: int = 1500,
+    shape: Shape = Shape(),
     batch: int = 1024,
     seed: int = 0,
 ) -> tuple[PublicFlow, dict[str, float]]:
@@ -60,14 +69,14 @@ def train_flow(
     held_out = (torch.from_numpy(posterior_sample(validation, seed=seed)[:, used]) - centre) @ turn
 
     torch.manual_seed(seed)
-    flow = CouplingFlow(int(used.sum()), COUPLINGS, WIDTH, seed=seed)
-    flow_training = FlowTraining(flow, FlowSchedule(steps=steps, learning_rate=1e-3, weight_decay=WEIGHT_DECAY))
+    flow = CouplingFlow(int(used.sum()), shape.couplings, shape.width, seed=seed)
+    flow_training = FlowTraining(flow, FlowSchedule(steps, learning_rate=1e-3, weight_decay=shape.weight_decay))
     schedule = Schedule(len(mean), batch, steps, peak=1e-3, seed=seed)
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         z = mean[rows] + spread[rows] * torch.randn(len(rows), mean.shape[1])
         z = (z - centre) @ turn
-        return {"loss": flow_training.take(z + NOISE * torch.randn_like(z))}
+        return {"loss": flow_training.take(z + shape.noise * torch.randn_like(z))}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:

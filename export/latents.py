@@ -29,14 +29,14 @@ class Posteriors:
         return self.variance.mean(0) < USED_VARIANCE
 
 
-def encode(codec: Codec, pixels: np.ndarray) -> Posteriors:
-    """Posteriors of uint8 [N, 64, 64, 3], through the exported graph, as a device computes them."""
-    latents = codec.encode(pixels)
+def encode(codec: Codec, samples: np.ndarray) -> Posteriors:
+    """Posteriors of uint8 [N, *shape], through the exported graph, as a device computes them."""
+    latents = codec.encode(samples)
     return Posteriors(latents.mean, latents.variance)
 
 
 def encode_views(codec: Codec, pixels: np.ndarray, views: int, seed: int, batch: int = 256) -> Posteriors:
-    """Posteriors of each sample as it is and ``views`` times slightly moved: N * (1 + views) rows."""
+    """Posteriors of images uint8 [N, 64, 64, 3] as they are and ``views`` times moved: N * (1 + views) rows."""
     generator = torch.Generator().manual_seed(seed)
     parts = [encode(codec, pixels)]
     for _ in range(views):

@@ -21,6 +21,11 @@ def squared_error(images: Tensor, reconstructions: Tensor) -> Tensor:
     return (images - reconstructions).square().sum(dim=(1, 2, 3)).mean()
 
 
+def cross_entropy(samples: Tensor, logits: Tensor) -> Tensor:
+    """-log p(x|z) of (1) in nats, Bernoulli: float [N, *shape] in [0, 1] and logits of that shape; summed over it."""
+    return F.binary_cross_entropy_with_logits(logits, samples, reduction="none").flatten(1).sum(dim=1).mean()
+
+
 def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, diag(exp(log_variance))) || N(0, I)) in nats; both arguments [N, latent]."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()

@@ -20,6 +20,15 @@ from privsdk.files import why_not_writable
 UNKNOWN_GAP = 0.5
 MODEL_CARD = "MODEL_CARD.md"
 
+# Of each kind of sample, for the model card: several, one, the noun, and where the attributes come from.
+SEEN = "what annotators thought they saw"
+WORDS = {
+    "faces": ("64x64 images", "an image", "image", SEEN),
+    "images": ("64x64 images", "an image", "image", SEEN),
+    "digits": ("28x28 digits", "a digit", "digit", "the digit, and what follows from it"),
+    "table": ("rows of a table", "a row", "row", "columns of the table, or follow from them"),
+}
+
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors")
 
 
@@ -84,27 +93,31 @@ def write_bundle(
     folder: Path,
     name: str,
     kind: str,
+    sample_shape: Sequence[int],
     latent_size: int,
     attributes: Sequence[Attribute],
+    groups: Mapping[str, Sequence[str]],
     origin: Origin,
     quality: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> None:
     """Write a bundle's folder whole: first beside its place, then in it, where it replaces a bundle.
 
+    Samples, of a kind in ``WORDS``, are uint8 [*sample_shape]; ``groups`` names attributes of which exactly one holds.
     ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.  Raises UsageError if
     there is anything else in its place.
     """
     check_replaceable(folder)
-    card = model_card(name, attributes, origin, quality)
+    card = model_card(name, kind, attributes, origin, quality)
     everything = {**files, MODEL_CARD: card.encode()}
     manifest = {
         "schema": SCHEMA,
         "name": name,
         "kind": kind,
-        "sample": {"dtype": "uint8", "shape": [64, 64, 3]},
+        "sample": {"dtype": "uint8", "shape": list(sample_shape)},
         "latent_size": latent_size,
         "attributes": [rounded(asdict(attribute)) for attribute in attributes],
+        **({"groups": {group: list(members) for group, members in groups.items()}} if groups else {}),
         "files": {
             file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for file, content in sorted(everything.items())
@@ -144,8 +157,10 @@ def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, f
         folder,
         manifest["name"],
         manifest["kind"],
+        manifest["sample"]["shape"],
         manifest["latent_size"],
         attributes,
+        manifest.get("groups", {}),
         Origin(**manifest["training_data"]),
         manifest["quality"],
         {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD},
@@ -161,8 +176,11 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def model_card(name: str, attributes: Sequence[Attribute], origin: Origin, quality: Mapping[str, Any]) -> str:
+def model_card(
+    name: str, kind: str, attributes: Sequence[Attribute], origin: Origin, quality: Mapping[str, Any]
+) -> str:
     """The model card, in Markdown."""
+    several, one, noun, attributes_are = WORDS[kind]
     rows = "\n".join(
         f"| {a.name} | {a.base_rate:.3f} | {a.accuracy:.3f} | {a.calibration_error:.3f} "
         f"| {a.gap:.3f}{'' if a.gap_measured else ' (not measured)'} |"
@@ -173,15 +191,15 @@ def model_card(name: str, attributes: Sequence[Attribute], origin: Origin, quali
 
 **Terms of use: {origin.terms}**
 
-An encoder and a decoder for 64x64 images, frozen, for `privsdk`. A device encodes an image, changes its latent so
+An encoder and a decoder for {several}, frozen, for `privsdk`. A device encodes {one}, changes its latent so
 that a label of the user's choice is harder to infer from it, and decodes the changed latent.
 
-- Trained on: {origin.data}; {origin.samples} images of {origin.people} people in the train partition.
+- Trained on: {origin.data}; {origin.samples} {noun}s of {origin.people} people in the train partition.
 - In this folder: two ONNX graphs (weights as float16), the latent scores of {len(attributes)} attributes, the public
-  flow, public latents drawn from it, and averages over training people (moments and tables of scores). No image and no
+  flow, public latents drawn from it, and averages over training people (moments and tables of scores). No {noun} and no
   latent of anybody is in it.
 - Not for: recognising people, deciding about people, or judging whether an attribute is true of somebody. The
-  attributes are what annotators thought they saw.
+  attributes are {attributes_are}.
 
 ## Quality, on the valid partition
 
@@ -192,7 +210,7 @@ that a label of the user's choice is harder to infer from it, and decodes the ch
 ## Attributes
 
 Base rate in the train partition; accuracy and calibration error of the scores on the valid partition; gap: how much
-more a fresh attacker's AUROC is on held-out real images than on public latents after filtering (a device adds it to
+more a fresh attacker's AUROC is on held-out real {noun}s than on public latents after filtering (a device adds it to
 what it measures). Where a gap is not measured the largest one that is stands in its place.
 
 | attribute | base rate | accuracy | calibration error | gap |

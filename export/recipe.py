@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -106,11 +106,8 @@ class Settings:
 
     def save(self, out: Path) -> None:
         """Write ``settings.json``."""
-        path = out / "settings.json"
         out.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        os.replace(partial, path)
+        write_atomically(out / "settings.json", json.dumps(asdict(self), indent=1).encode() + b"\n")
 
     @classmethod
     def load(cls, out: Path) -> Settings:
@@ -181,9 +178,16 @@ def train_public_flow(settings: Settings, images: LabelledImages, out: Path) -> 
     training = training_views(settings, images, out)
     validation = encode(codec, images.part(VALID).pixels)
     flow, figures = train_flow(training, validation, out / "flow", settings.flow_steps, seed=settings.seed)
-    # All that follows is learned behind the weights as a bundle carries them, most of them in half precision.
+    keep_flow(flow, figures, out / "flow.safetensors")
+
+
+def keep_flow(flow: PublicFlow, figures: Mapping[str, float], path: Path) -> None:
+    """Write the public flow as a bundle carries it, most of its weights in half precision.
+
+    All that follows is learned behind the weights as they are read from there.
+    """
     arrays = {name: array.astype(np.float16) if name in HALVED else array for name, array in flow.arrays().items()}
-    write_atomically(out / "flow.safetensors", pack_arrays(arrays, figures))
+    write_atomically(path, pack_arrays(arrays, figures))
 
 
 def training_views(settings: Settings, images: LabelledImages, out: Path) -> Posteriors:
@@ -214,7 +218,7 @@ def graphs_codec(settings: Settings, images: LabelledImages, out: Path) -> Codec
     if not all((out / name).is_file() for name in names):
         write_graphs(settings, images, out)
     encoder, decoder = ((out / name).read_bytes() for name in names)
-    return Codec(encoder, decoder, (SIDE, SIDE, 3), settings.latent, threads=2)
+    return Codec(encoder, decoder, VAE.sample_shape, settings.latent, threads=2)
 
 
 def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) -> None:
@@ -230,20 +234,10 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
     repeated = np.tile(training.labels, (1 + VIEWS, 1))
     scores = train_scores(views.mean, repeated, unseen.mean, validation.labels, flow.used, seed=settings.seed)
     public = draw(codec, flow, settings.public_latents, seed=settings.seed)
-    moments = moments_of(seen, flow, scores, seed=settings.seed)
     files = {
         **graphs,
-        "scores.safetensors": pack_arrays(scores.arrays(), {}),
         "flow.safetensors": (out / "flow.safetensors").read_bytes(),
-        "moments.safetensors": pack_arrays(moments.arrays(), {}),
-        "joint_scores.safetensors": pack_arrays(JointScores.of(clipped(scores.scores(seen.mean))).arrays(), {}),
-        "public_latents.safetensors": pack_arrays(
-            {
-                "mean": public.mean.astype(np.float16),
-                "log_variance": np.log(public.variance).astype(np.float16),
-            },
-            {"seed": LABEL_SEED},
-        ),
+        **fitted_files(scores, flow, seen, public, seed=settings.seed),
     }
     said = scores.scores(unseen.mean)
     made = codec.decode(unseen.mean)
@@ -258,24 +252,14 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
         **compared,
         **{f"memorisation: {k}": v for k, v in memorisation(seen.mean, unseen.mean, public.mean).items()},
     }
-
-    attributes = [
-        Attribute(
-            name,
-            base_rate=float(training.labels[:, i].mean()),
-            accuracy=float(((said[:, i] > 0) == validation.labels[:, i]).mean()),
-            calibration_error=calibration_error(validation.labels[:, i], said[:, i]),
-            gap=UNKNOWN_GAP,
-            gap_measured=False,
-        )
-        for i, name in enumerate(images.attributes)
-    ]
     write_bundle(
         bundle,
         bundle.name,
         "images" if settings.labels else "faces",
+        vae.sample_shape,
         settings.latent,
-        attributes,
+        attributes_of(images.attributes, training.labels, validation.labels, said),
+        {},
         Origin(
             data="a folder of images" if settings.labels else "CelebA (faces found and aligned anew, 64x64)",
             terms=OWN_TERMS if settings.labels else CELEBA_TERMS,
@@ -285,6 +269,39 @@ def pack(settings: Settings, images: LabelledImages, out: Path, bundle: Path) ->
         quality,
         files,
     )
+
+
+def fitted_files(
+    scores: ScoreNetwork, flow: PublicFlow, people: Posteriors, public: Posteriors, seed: int
+) -> dict[str, bytes]:
+    """The files of scores, public latents, and averages over the training ``people``, by name."""
+    moments = moments_of(people, flow, scores, seed)
+    joint_scores = JointScores.of(clipped(scores.scores(people.mean)))
+    latents = {"mean": public.mean.astype(np.float16), "log_variance": np.log(public.variance).astype(np.float16)}
+    return {
+        "scores.safetensors": pack_arrays(scores.arrays(), {}),
+        "moments.safetensors": pack_arrays(moments.arrays(), {}),
+        "joint_scores.safetensors": pack_arrays(joint_scores.arrays(), {}),
+        "public_latents.safetensors": pack_arrays(latents, {"seed": LABEL_SEED}),
+    }
+
+
+def attributes_of(names: Sequence[str], seen: np.ndarray, unseen: np.ndarray, said: np.ndarray) -> list[Attribute]:
+    """What the manifest says of attributes with labels ``seen`` in the train partition, ``unseen`` in the valid one.
+
+    ``said`` are the scores of the latter, float32 [N, A].  No gap is known yet.
+    """
+    return [
+        Attribute(
+            name,
+            base_rate=float(seen[:, i].mean()),
+            accuracy=float(((said[:, i] > 0) == unseen[:, i]).mean()),
+            calibration_error=calibration_error(unseen[:, i], said[:, i]),
+            gap=UNKNOWN_GAP,
+            gap_measured=False,
+        )
+        for i, name in enumerate(names)
+    ]
 
 
 def moments_of(people: Posteriors, flow: PublicFlow, scores: ScoreNetwork, seed: int) -> Moments:

@@ -1,13 +1,14 @@
-"""Encoder and decoder to ONNX graphs that take and give stored pixels, with the weights as float16.
+"""Encoder and decoder to ONNX graphs that take and give stored samples, with the weights as float16.
 
-The encoder takes ``samples``, uint8 [N, 64, 64, 3], and gives ``mean`` and ``log_variance``, float32 [N, Z]; the
-decoder takes ``latents``, float32 [N, Z], and gives ``samples``, uint8 [N, 64, 64, 3].  Scaling, rounding and
-clamping are inside the graphs, so a host cannot get them wrong.
+The encoder takes ``samples``, uint8 [N, *shape], and gives ``mean`` and ``log_variance``, float32 [N, Z]; the decoder
+takes ``latents``, float32 [N, Z], and gives ``samples``, uint8 [N, *shape].  Scaling, rounding and clamping are inside
+the graphs, so a host cannot get them wrong.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import onnx
@@ -15,39 +16,55 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from export.networks.blocks import to_input
-from export.networks.vae import SIDE
-from export.train import VAE
 from privsdk.errors import BundleError
 from privsdk.runtime import session
 
 OPSET = 18
 
 
-class EncoderGraph(nn.Module):
-    """Stored pixels to posterior mean and log-variance."""
+class Autoencoder(Protocol):
+    """What becomes two graphs: a VAE that knows its samples, uint8 [N, *sample_shape].
 
-    def __init__(self, encoder: nn.Module) -> None:
+    ``to_input`` turns them into what the encoder takes, ``to_samples`` what the decoder gives into them.
+    """
+
+    sample_shape: tuple[int, ...]
+    encoder: Any
+    decoder: Any
+    heads: Any
+
+    def to_input(self, samples: Tensor) -> Tensor: ...
+    def to_samples(self, decoded: Tensor) -> Tensor: ...
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class EncoderGraph(nn.Module):
+    """Stored samples to posterior mean and log-variance."""
+
+    def __init__(self, vae: Autoencoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = vae.encoder
+        self.to_input = vae.to_input
 
     def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        return self.encoder(to_input(samples))
+        return self.encoder(self.to_input(samples))
 
 
 class DecoderGraph(nn.Module):
-    """Latents to stored pixels."""
+    """Latents to stored samples."""
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, vae: Autoencoder) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder = vae.decoder
+        self.to_samples = vae.to_samples
 
     def forward(self, latents: Tensor) -> Tensor:
-        images = self.decoder(latents).clamp(0, 1) * 255
-        return images.round().to(torch.uint8).permute(0, 2, 3, 1)
+        return self.to_samples(self.decoder(latents))
 
 
-def as_exported(vae: VAE) -> VAE:
+def as_exported(vae: Network) -> Network:
     """A copy in evaluation mode whose weights are rounded to float16 as the graphs carry them.
 
     Variances of batch norms stay as they are: the smallest would vanish in float16.
@@ -62,32 +79,32 @@ def as_exported(vae: VAE) -> VAE:
     return rounded
 
 
-def encoder_graph(vae: VAE) -> bytes:
+def encoder_graph(vae: Autoencoder) -> bytes:
     """The encoder of :func:`as_exported` as an ONNX file."""
-    example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
-    return graph(EncoderGraph(vae.encoder), example, "samples", ["mean", "log_variance"])
+    example = torch.zeros(2, *vae.sample_shape, dtype=torch.uint8)
+    return graph(EncoderGraph(vae), example, "samples", ["mean", "log_variance"])
 
 
-def decoder_graph(vae: VAE) -> bytes:
+def decoder_graph(vae: Autoencoder) -> bytes:
     """The decoder of :func:`as_exported` as an ONNX file."""
     example = torch.zeros(2, vae.heads.in_features)
-    return graph(DecoderGraph(vae.decoder), example, "latents", ["samples"])
+    return graph(DecoderGraph(vae), example, "latents", ["samples"])
 
 
-def differences(vae: VAE, graphs: dict[str, bytes], pixels: np.ndarray) -> dict[str, float]:
-    """The largest difference between graphs and torch for uint8 [N, 64, 64, 3], at batch 1, 7 and 256.
+def differences(vae: Autoencoder, graphs: dict[str, bytes], samples: np.ndarray) -> dict[str, float]:
+    """The largest difference between graphs and torch for uint8 [N, *shape], at batch 1, 7 and 256.
 
     Of means and log-variances, and of decoded pixels in grey levels; raises BundleError beyond 1e-4 and 1.
     """
     encoder, decoder = session(graphs["encoder.onnx"], threads=2), session(graphs["decoder.onnx"], threads=2)
     in_latents, in_pixels = 0.0, 0
     for batch in (1, 7, 256):
-        for begin in range(0, len(pixels), batch):
-            rows = pixels[begin : begin + batch]
+        for begin in range(0, len(samples), batch):
+            rows = samples[begin : begin + batch]
             got_mean, got_log_variance = encoder.run(["mean", "log_variance"], {"samples": rows})
             with torch.no_grad():
-                mean, log_variance = EncoderGraph(vae.encoder)(torch.from_numpy(rows))
-                decoded = DecoderGraph(vae.decoder)(mean).numpy()
+                mean, log_variance = EncoderGraph(vae)(torch.from_numpy(rows))
+                decoded = DecoderGraph(vae)(mean).numpy()
             in_latents = max(
                 in_latents,
                 float(np.abs(got_mean - mean.numpy()).max()),

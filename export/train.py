@@ -20,9 +20,9 @@ from export.losses import (
     lipschitz_penalty,
     squared_error,
 )
-from export.networks.blocks import to_input
+from export.networks.blocks import to_input, to_stored
 from export.networks.teacher import Teacher
-from export.networks.vae import Decoder, Encoder
+from export.networks.vae import SIDE, Decoder, Encoder
 from privsdk.errors import TrainingDataError
 
 
@@ -156,6 +156,10 @@ LIPSCHITZ_ROWS = 16
 
 class VAE(nn.Module):
     """Encoder, decoder and the linear attribute heads that shape the latent mean while training."""
+
+    sample_shape: tuple[int, ...] = (SIDE, SIDE, 3)
+    to_input = staticmethod(to_input)
+    to_samples = staticmethod(to_stored)
 
     def __init__(self, latent: int, attributes: int) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from privsdk.files import read_regular
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.joint_scores import JointScores
-from privsdk.filters.scores import ScoreNetwork
+from privsdk.filters.scores import ScoreNetwork, probabilities
 from privsdk.immutable import Immutable
 
 SCHEMA = 1
@@ -125,6 +125,11 @@ class Bundle(Immutable):
         return {entry["name"]: float(entry["gap"]) for entry in self.manifest["attributes"]}
 
     @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Labels of many classes: for each the attributes of which exactly one is true."""
+        return {name: tuple(members) for name, members in self.manifest.get("groups", {}).items()}
+
+    @property
     def quality(self) -> dict[str, Any]:
         """What was measured of this bundle when it was packed."""
         return dict(self.manifest["quality"])
@@ -138,14 +143,20 @@ class Bundle(Immutable):
     def public(self) -> PublicLatents:
         """The public latents; label = 1 where a uniform draw is below sigmoid(score of the mean).
 
-        The draws come from the seed in the file: every device has the same labels.
+        Of a group one attribute is 1, as likely as its score says.  The draws come from the seed in the file: every
+        device has the same labels.
         """
         stored, log_variance, seed = self._public_latents
         mean = stored.astype(np.float32)
         count = mean.shape[0] * len(self.attributes)
         draws = noise.uniforms(np.array([seed], np.uint64), count, "public labels").reshape(len(mean), -1)
-        probabilities = 1 / (1 + np.exp(-self.scores.scores(mean).astype(np.float64)))
-        labels = (draws < probabilities).astype(np.uint8)
+        scores = self.scores.scores(mean)
+        labels = (draws < 1 / (1 + np.exp(-scores.astype(np.float64)))).astype(np.uint8)
+        for members in self.groups.values():
+            columns = [self.attributes.index(name) for name in members]
+            up_to = np.cumsum(probabilities(scores[:, columns]), axis=1, dtype=np.float64)
+            chosen = (draws[:, columns[:1]] * up_to[:, -1:] > up_to[:, :-1]).sum(axis=1)
+            labels[:, columns] = np.eye(len(columns), dtype=np.uint8)[chosen]
         variance = np.exp(log_variance.astype(np.float32))
         for array in (mean, variance, labels):
             array.setflags(write=False)
@@ -278,6 +289,8 @@ def _parsed(manifest: bytes) -> dict[str, Any]:
     for place, holds in _EXPECTED.items():
         if not holds(parsed.get(place)):
             raise BundleError(f"{MANIFEST} has no valid {place!r}: export it again")
+    if not _are_groups(parsed.get("groups", {}), [entry["name"] for entry in parsed["attributes"]]):
+        raise BundleError(f"{MANIFEST} has no valid 'groups': export it again")
     return parsed
 
 
@@ -333,6 +346,19 @@ def _are_attributes(value: object) -> bool:
     ):
         return False
     return len({entry["name"] for entry in value}) == len(value)
+
+
+def _are_groups(value: object, attributes: list[str]) -> bool:
+    """Names of their own, each for several attributes of which no other group has any."""
+    if not isinstance(value, dict) or not all(isinstance(members, list) for members in value.values()):
+        return False
+    members = [name for group in value.values() for name in group]
+    return (
+        all(len(group) > 1 for group in value.values())
+        and all(name.isprintable() and name not in attributes for name in value)
+        and all(isinstance(name, str) and name in attributes for name in members)
+        and len(set(members)) == len(members)
+    )
 
 
 def _are_files(value: object) -> bool:

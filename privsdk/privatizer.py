@@ -29,7 +29,7 @@ from privsdk.samples.labels import Labels
 from privsdk.store.folder import write_new
 from privsdk.store.key import device_key
 
-SCHEMA = 2
+SCHEMA = 3
 BATCH = 16
 FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
 """What the check must say of each label; shares, and differences of shares."""
@@ -65,9 +65,9 @@ class Privatizer(Immutable):
         for side, figures in FIGURES.items():
             if not _are_findings(self._record["check"].get(side), self._record[side], figures):
                 raise PrivatizerError(f"the privatizer's record does not say what its {side} labels tell: fit it again")
-        unknown = sorted({*self.private, *self.utility} - {*bundle.attributes})
+        unknown = sorted({*self.private, *self.utility} - {*bundle.attributes, *bundle.groups})
         if unknown:
-            raise PrivatizerError(f"the bundle {bundle.name} has no attribute {unknown[0]}: fit the privatizer again")
+            raise PrivatizerError(f"the bundle {bundle.name} has no label {unknown[0]}: fit the privatizer again")
         self._seal()
 
     @property
@@ -303,9 +303,13 @@ class Privatizer(Immutable):
         if not self.label_aware or private is None:
             return None
         labels = np.asarray(private).reshape(len(private), -1)
-        if labels.shape[1] != len(self.private) or not np.isin(labels, (0, 1)).all():
-            raise UsageError(f"private labels are int [N, {len(self.private)}], 0 or 1: {', '.join(self.private)}")
-        return posterior.classes(labels)
+        counts = [len(self.bundle.groups.get(label, (0, 1))) for label in self.private]
+        if labels.shape[1] != len(counts) or not all(
+            np.isin(own, range(count)).all() for own, count in zip(labels.T, counts, strict=True)
+        ):
+            allowed = (f"{label} 0 to {count - 1}" for label, count in zip(self.private, counts, strict=True))
+            raise UsageError(f"private labels are int [N, {len(counts)}]: {', '.join(allowed)}")
+        return posterior.classes(labels, counts)
 
     def _try_out(self) -> None:
         size = self.bundle.latent_size

@@ -11,6 +11,7 @@ from typing import Literal
 from privsdk import __version__
 from privsdk.bundle import Bundle
 from privsdk.errors import PrivatizerError
+from privsdk.filters.divergences import Divergence
 from privsdk.fitting import fit
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.wish import resolve
@@ -31,7 +32,8 @@ class FitSettings:
     max_leakage: float | None = None
     label_aware: bool = False
     form: Literal["linear", "nonlinear"] = "nonlinear"
-    divergence: Literal["l2", "kl"] = "l2"
+    divergence: Divergence = "l2"
+    scheme: Literal["dependable", "paper"] = "dependable"
     seed: int = 0
 
 
@@ -46,7 +48,7 @@ def check_wish(
     Raises what :func:`fitted` refuses before any work: UnknownLabelError, UnworkablePairError and UsageError.
     """
     Asked(**asdict(settings))
-    wish = resolve(private, utility, bundle.attributes)
+    wish = resolve(private, utility, bundle.attributes, bundle.groups)
     return wish.private, wish.utility
 
 

@@ -36,6 +36,10 @@ class MadeUpBundle:
         return dict.fromkeys(NAMES, 0.01)
 
     @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    @property
     def used(self) -> NDArray[np.bool_]:
         return self.flow.used.copy()
 

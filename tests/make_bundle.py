@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from privsdk.arrays import pack
 from privsdk.bundle import Bundle
+from privsdk.filters.basis import Basis
 from privsdk.filters.code import CodeFlow, ConditionalAffine, Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
-from privsdk.filters.fair_score import FairScore
+from privsdk.filters.fair_score import FairScore, FairTable
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.linear import LinearFilter
@@ -189,22 +190,28 @@ def record(method: str = "flow") -> dict[str, Any]:
 def flow_privatizer(bundle: Bundle) -> Privatizer:
     """A label-free privatizer: the default filter with a code and a fair score that change nothing."""
     size = LATENT_SIZE
-    affine = ConditionalAffine(
-        knots=np.array([-4, 0, 4], np.float32),
-        mean=np.zeros((3, size), np.float32),
-        whiten=np.tile(np.eye(size, dtype=np.float32), (3, 1, 1)),
-        along=np.eye(size, dtype=np.float32)[0],
+    affine = tuple(
+        ConditionalAffine(
+            Basis((column,), np.array([-4, 0, 4], np.float32)),
+            mean=np.zeros((3, size), np.float32),
+            whiten=np.tile(np.eye(size, dtype=np.float32), (3, 1, 1)),
+            along=np.eye(size, dtype=np.float32)[0],
+        )
+        for column in (0, 1)
     )
-    quantiles = np.linspace(-12, 12, 9, dtype=np.float32)
-    fair_score = FairScore(
-        strength=np.zeros(1, np.float32),
-        centres=np.array([[[-1, 1]]], np.float32),
-        members=np.tile(quantiles, (1, 1, 2, 1)),
-        everyone=quantiles[None, None],
+    quantiles = np.linspace(0, 12, 9, dtype=np.float32)
+    sides = np.stack([-quantiles[::-1], quantiles])
+    table = FairTable(
+        previous=(),
+        needed=np.full((1, 2), 0.5, np.float32),
+        levels=sides,
+        balance=np.tile(np.linspace(0, 1, 9, dtype=np.float32), (2, 1, 1, 2, 1)),
+        everyone=sides[:, None],
     )
+    fair_score = FairScore(((0,),), (table,))
     population = bundle.scores.only([0, 1]).scores(bundle.public.mean)
     fitted = FlowFilter(
-        bundle.scores.only([0, 1]), bundle.flow, CodeFlow((affine, affine), None), fair_score, population, private=1
+        bundle.scores.only([0, 1]), bundle.flow, CodeFlow(affine, None), fair_score, population, private=1
     )
     return Privatizer(bundle, fitted, record())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.faces.measurements import Cell
-from benchmarks.faces.table import Goal, Line, table
+from benchmarks.cells import Cell
+from benchmarks.table import Goal, Line, table
 from privsdk.audit.metrics import Estimate
 
 

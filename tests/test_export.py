@@ -298,7 +298,7 @@ def test_a_run_that_cannot_be_written_is_refused_before_the_images_are_read(
 
 def write_small_bundle(place: Path, content: bytes) -> None:
     origin = Origin(data="squares", terms="none", samples=1, people=1)
-    write_bundle(place, "squares", "images", 2, [], origin, {}, {"flow.safetensors": content})
+    write_bundle(place, "squares", "images", (64, 64, 3), 2, [], {}, origin, {}, {"flow.safetensors": content})
 
 
 def test_a_bundle_takes_the_place_of_a_bundle_and_of_nothing_else(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.faces.measurements import Faces
 from benchmarks.faces.rows import LABELS, ROWS
-from benchmarks.faces.table import table
+from benchmarks.table import table
 from privsdk import bench
 from privsdk.names import match
 from privsdk.store.folder import write_atomically

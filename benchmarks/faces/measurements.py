@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import privsdk
+from benchmarks.cells import Cell, Cells, alone, say
 from benchmarks.face_template import crop
 from export.datasets import celeba
 from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
@@ -30,7 +28,6 @@ from privsdk.audit.protocols import Released, attack, from_training_partition
 from privsdk.codec import Codec, Latents
 from privsdk.privatizer import Privatizer
 from privsdk.samples import images
-from privsdk.store.folder import write_atomically
 
 UTILITY = "Smiling"
 AVERAGED = 100  # releases of each face
@@ -54,30 +51,6 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What one (row, label, seed) gave: figures with their bootstrap, and what else is worth keeping."""
-
-    figures: dict[str, Estimate]
-    notes: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def __getitem__(self, figure: str) -> Estimate:
-        return self.figures[figure]
-
-    def to_json(self) -> bytes:
-        figures = {
-            name: {"value": one.value, "draws": np.round(one.draws, 5).tolist()} for name, one in self.figures.items()
-        }
-        return json.dumps({"figures": figures, "notes": self.notes, "seconds": self.seconds}).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Cell:
-        stored = json.loads(data)
-        figures = {name: Estimate(one["value"], np.array(one["draws"])) for name, one in stored["figures"].items()}
-        return cls(figures, stored["notes"], stored["seconds"])
-
-
 class Faces:
     """The bundle, the data, and every measurement made of them so far."""
 
@@ -98,7 +71,7 @@ class Faces:
     def images(self) -> LabelledImages:
         stored = self._folder / "images.npz"
         if not stored.exists():
-            _say("reading CelebA")
+            say("reading CelebA")
             celeba.load(self._celeba).save(stored)
         return LabelledImages.load(stored)
 
@@ -107,7 +80,7 @@ class Faces:
         """Of every face, in the order of ``images``."""
         stored = self._folder / "latents.npz"
         if not stored.exists():
-            _say("encoding all faces")
+            say("encoding all faces")
             latents = self.bundle.encode(self.images.pixels)
             temporary = stored.with_suffix(".part.npz")
             np.savez(temporary, mean=latents.mean, variance=latents.variance)
@@ -137,15 +110,7 @@ class Faces:
 
     def cell(self, name: str, measure: Callable[[], Cell]) -> Cell:
         """The stored result of this name, or a new one."""
-        path = self._folder / "cells" / f"{name.replace(' ', '-').replace(',', '').replace('/', '-')}.json"
-        if path.exists():
-            return Cell.from_json(path.read_bytes())
-        _say(name)
-        began = time.perf_counter()
-        found = measure()
-        found = Cell(found.figures, found.notes, time.perf_counter() - began)
-        write_atomically(path, found.to_json())
-        return found
+        return Cells(self._folder / "cells").cell(name, measure)
 
     def privatizer(self, label: str, kind: str, seed: int) -> Privatizer:
         """Fitted from the bundle alone; kept, since several rows attack the same one."""
@@ -231,7 +196,7 @@ class Faces:
     @cached_property
     def crops(self) -> Pixels:
         """The test faces as CelebA's own alignment has them, not found and aligned as on a device."""
-        _say("cropping the test faces")
+        say("cropping the test faces")
         names = [self.images.names[row] for row in self.rows(TEST)]
         return np.stack([crop(images.read(self._celeba / "img_align_celeba" / name)) for name in names])
 
@@ -412,11 +377,6 @@ def _gradients(pixels: Pixels) -> NDArray[np.float64]:
     return (across + down) / 2
 
 
-def alone(value: float) -> Estimate:
-    """A figure without a bootstrap."""
-    return Estimate(value, np.empty(0))
-
-
 @contextmanager
 def _without_torch() -> Iterator[None]:
     """As on a device where torch is not installed."""
@@ -435,8 +395,4 @@ def _as_it_is() -> Iterator[None]:
 
 
 def _progress(stage: str, done: int, total: int) -> None:
-    _say(f"  {stage}: {done} of {total}")
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    say(f"  {stage}: {done} of {total}")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 import privsdk
-from benchmarks.faces.measurements import AVERAGED, AVERAGED_FACES, FITS, UTILITY, Cell, Faces, alone
-from benchmarks.faces.table import Goal, Line, number
+from benchmarks.cells import Cell, alone
+from benchmarks.faces.measurements import AVERAGED, AVERAGED_FACES, FITS, UTILITY, Faces
+from benchmarks.table import Goal, Line, number
 from export.datasets.labelled import TEST
 from privsdk import bench
 from privsdk.audit.ceilings import label_ceiling

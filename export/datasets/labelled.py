@@ -1,9 +1,9 @@
-"""What every data set becomes before training: pixels, labels, and who is whose."""
+"""What every data set becomes before training: samples, labels, and who is whose."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -93,3 +93,33 @@ class LabelledImages:
                 "add rows for it to the partition file or column"
             )
         return self[keep]
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """N samples of any shape with A labels each, of a data set with partitions of its own, each sample its own owner.
+
+    samples uint8 [N, *shape]; labels uint8 [N, A], 0 or 1; partition uint8 [N], one of TRAIN, VALID, TEST; ``groups``
+    names attributes of which exactly one holds.
+    """
+
+    samples: np.ndarray
+    labels: np.ndarray
+    attributes: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    partition: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def part(self, partition: int) -> LabelledSamples:
+        """The samples of one partition."""
+        keep = self.partition == partition
+        return replace(self, samples=self.samples[keep], labels=self.labels[keep], partition=self.partition[keep])
+
+
+def held_out(count: int, share: float, seed: int) -> np.ndarray:
+    """TRAIN for ``count`` samples but VALID for a ``share`` of them, drawn with ``seed``: uint8 [count]."""
+    partition = np.full(count, TRAIN, np.uint8)
+    partition[np.random.default_rng(seed).permutation(count)[: round(share * count)]] = VALID
+    return partition

@@ -12,9 +12,14 @@ def to_input(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 
+def to_stored(x: Tensor) -> Tensor:
+    """float [N, 3, H, W] in about [0, 1] as stored pixels, uint8 [N, H, W, 3]."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def to_pixels(x: Tensor) -> np.ndarray:
-    """float [N, 3, H, W] in about [0, 1] to uint8 [N, H, W, 3]."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    """:func:`to_stored` as a NumPy array."""
+    return to_stored(x).contiguous().numpy()
 
 
 class ResidualBlock(nn.Module):

@@ -1,8 +1,9 @@
 """Attackers: classifiers trained afresh on released latents to find a label.
 
-Each is made as ``Attacker(seed, threads)`` and has ``fit(z, y)`` (float32 ``[N, Z]`` and 0/1 ``[N]``, both
-classes present; returns itself) and ``score(z)`` (float64 ``[N]``: above 0 the attacker says 1).  ``limit``
-is the largest number of samples it is trained on (``None``: all of them); the protocols draw that many.
+Each is made as ``Attacker(seed, threads)`` and has ``fit(z, y)`` (float32 ``[N, Z]`` and classes ``[N]``, 0 to C - 1,
+each of them present; returns itself) and ``score(z)``: of two classes float64 ``[N]``, above 0 the attacker says 1; of
+more float64 ``[N, C]``, the attacker says the class with the largest.  ``limit`` is the largest number of samples it is
+trained on (``None``: all of them); the protocols draw that many.
 They differ in what they can see: means, steps, curved and chequered boundaries, spreads, neighbourhoods.
 """
 
@@ -13,7 +14,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import ensemble, linear_model, neighbors, neural_network, svm
+from sklearn import discriminant_analysis, ensemble, linear_model, mixture, neighbors, neural_network, svm
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
@@ -39,11 +40,12 @@ class Attacker:
         return self
 
     def score(self, z: NDArray) -> NDArray[np.float64]:
-        """Log-odds of the label, or what the model has in their place."""
+        """Log-odds of the label, or of each class; or what the model has in their place."""
         if hasattr(self._model, "decision_function"):
             return self._model.decision_function(z).astype(np.float64)
-        probability = np.clip(self._model.predict_proba(z)[:, 1].astype(np.float64), 1e-9, 1 - 1e-9)
-        return np.log(probability) - np.log1p(-probability)
+        probability = np.clip(self._model.predict_proba(z).astype(np.float64), 1e-9, 1 - 1e-9)
+        log_odds = np.log(probability) - np.log1p(-probability)
+        return log_odds[:, 1] if log_odds.shape[1] == 2 else log_odds
 
 
 class LogisticRegression(Attacker):
@@ -126,6 +128,50 @@ class SupportVectorMachine(Attacker):
         self._model = make_pipeline(StandardScaler(), svm.SVC(C=1.0, gamma="scale", cache_size=400))
 
 
+class QuadraticDiscriminant(Attacker):
+    """A Gaussian for each class: finds another mean, spread or correlation."""
+
+    name = "quadratic discriminant"
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        discriminant = discriminant_analysis.QuadraticDiscriminantAnalysis(reg_param=0.05)
+        self._model = make_pipeline(StandardScaler(), discriminant)
+
+
+class GaussianMixtures(Attacker):
+    """Several Gaussians for each class: finds clusters of any shape.
+
+    Not among ``ATTACKERS``: a family that no choice has seen, to tell whether a filter only fools those that have.
+    """
+
+    name = "Gaussian mixtures"
+    components = 6
+
+    def __init__(self, seed: int = 0, threads: int = 1) -> None:
+        self._seed = seed
+        self._scaler = StandardScaler()
+        self._mixtures: list[mixture.GaussianMixture] = []
+        self._log_share = np.empty(0)
+
+    def fit(self, z: NDArray, y: NDArray) -> Self:
+        z = self._scaler.fit_transform(z)
+        counts = np.bincount(y)
+        self._log_share = np.log(counts / len(y))
+        self._mixtures = [
+            # As many as there are samples for: each has a covariance of its own.
+            mixture.GaussianMixture(
+                max(1, min(self.components, count // (4 * z.shape[1]))), reg_covar=0.05, random_state=self._seed
+            ).fit(z[y == one])
+            for one, count in enumerate(counts)
+        ]
+        return self
+
+    def score(self, z: NDArray) -> NDArray[np.float64]:
+        z = self._scaler.transform(z)
+        likely = np.stack([one.score_samples(z) for one in self._mixtures], axis=1) + self._log_share
+        return likely[:, 1] - likely[:, 0] if likely.shape[1] == 2 else likely
+
+
 ATTACKERS: tuple[type[Attacker], ...] = (
     LogisticRegression,
     HistGradientBoosting,
@@ -134,4 +180,5 @@ ATTACKERS: tuple[type[Attacker], ...] = (
     NearestNeighbours,
     RandomForest,
     SupportVectorMachine,
+    QuadraticDiscriminant,
 )

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,17 @@ FOLDS = 5
 
 TRAINING_PARTITION = "released training partition"
 FIVE_FOLDS = "five folds of the released test partition"
+BOTH = (TRAINING_PARTITION, FIVE_FOLDS)
 
 
 @dataclass(frozen=True)
 class Attack:
     """What one attacker found under one protocol, on the test partition.
 
-    ``labels`` and ``scores`` are ``[N]``; ``strata`` is the fold of each sample, since scores of different
-    folds have no common scale; ``thresholds`` float64 ``[N]`` are those of the largest balanced accuracy on
-    validation data; ``samples`` is how many releases the attacker was trained on.
+    ``labels`` are ``[N]``, ``scores`` ``[N]`` of two classes and ``[N, C]`` of more; ``strata`` is the fold of each
+    sample, since scores of different folds have no common scale; ``thresholds`` float64 ``[N]`` are those of the
+    largest balanced accuracy on validation data, zero of more than two classes; ``samples`` is how many releases the
+    attacker was trained on.
     """
 
     attacker: str
@@ -47,27 +50,47 @@ class Attack:
     strata: NDArray[np.int64]
     thresholds: NDArray[np.float64]
 
-    @property
+    @cached_property
     def leakage(self) -> float:
-        return float(metrics.leakage(self.labels, self.scores, strata=self.strata))
+        """Of the class that is told best against the rest."""
+        return max(float(metrics.leakage(*side, strata=self.strata)) for side in self._sides)
 
     def estimate(self, weights: NDArray) -> Estimate:
         """The leakage with its bootstrap; ``weights`` float64 ``[D, N]`` from :func:`metrics.resampled`."""
-        return Estimate(self.leakage, metrics.leakage(self.labels, self.scores, weights, self.strata))
+        told = max(self._sides, key=lambda side: float(metrics.leakage(*side, strata=self.strata)))
+        return Estimate(self.leakage, metrics.leakage(*told, weights, self.strata))
 
     @property
     def accuracy(self) -> float:
-        return float(metrics.accuracy(self.labels, self.scores))
+        return float((self._guesses == self.labels).mean())
+
+    def accuracy_estimate(self, weights: NDArray) -> Estimate:
+        """The accuracy with its bootstrap, as in :meth:`estimate`."""
+        return Estimate(self.accuracy, weights @ (self._guesses == self.labels) / weights.sum(-1))
 
     @property
     def balanced_accuracy(self) -> float:
         """At the attacker's own threshold, as the paper has it."""
-        return float(metrics.balanced_accuracy(self.labels, self.scores))
+        right = self._guesses == self.labels
+        return float(np.mean([right[self.labels == one].mean() for one in np.unique(self.labels)]))
 
     @property
     def best_balanced_accuracy(self) -> float:
-        """At the threshold that was best on validation data."""
+        """At the threshold that was best on validation data; of more than two classes at the attacker's own."""
+        if self.scores.ndim > 1:
+            return self.balanced_accuracy
         return float(metrics.balanced_accuracy(self.labels, self.scores, threshold=self.thresholds))
+
+    @property
+    def _guesses(self) -> NDArray[np.int64]:
+        return self.scores.argmax(axis=1) if self.scores.ndim > 1 else (self.scores > 0).astype(np.int64)
+
+    @property
+    def _sides(self) -> list[tuple[NDArray, NDArray[np.float64]]]:
+        """Labels 0 or 1 and scores, once for each class against the rest."""
+        if self.scores.ndim == 1:
+            return [(self.labels, self.scores)]
+        return [((self.labels == one).astype(np.int64), scores) for one, scores in enumerate(self.scores.T)]
 
     def summary(self) -> dict[str, str | int | float]:
         """The figures, for a report."""
@@ -85,7 +108,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Released:
-    """Releases of one partition: ``z`` float32 ``[N, Z]``, a 0/1 label ``[N]``, and who is whose, ``[N]``."""
+    """Releases of one partition: ``z`` float32 ``[N, Z]``, classes of a label ``[N]``, and who is whose, ``[N]``."""
 
     z: NDArray
     labels: NDArray
@@ -110,14 +133,15 @@ def from_training_partition(
     began = time.perf_counter()
     part = train[_drawn(len(train), attacker.limit, seed)]
     trained = attacker(seed, threads).fit(part.z, part.labels)
-    threshold = metrics.best_threshold(valid.labels, trained.score(valid.z))
+    scores = trained.score(test.z)
+    threshold = metrics.best_threshold(valid.labels, trained.score(valid.z)) if scores.ndim == 1 else 0.0
     return Attack(
         attacker.name,
         TRAINING_PARTITION,
         len(part),
         time.perf_counter() - began,
         test.labels,
-        trained.score(test.z),
+        scores,
         np.zeros(len(test), np.int64),
         np.full(len(test), threshold),
     )
@@ -130,7 +154,8 @@ def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, thread
     """
     began = time.perf_counter()
     fold = np.empty(len(test), np.int64)
-    scores = np.empty(len(test))
+    classes = len(np.unique(test.labels))
+    scores = np.empty(len(test) if classes == 2 else (len(test), classes))
     samples = []
     splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (inside, outside) in enumerate(splits.split(test.z, test.labels, test.identity)):
@@ -138,8 +163,8 @@ def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, thread
         fold[outside] = number
         scores[outside] = attacker(seed, threads).fit(part.z, part.labels).score(test.z[outside])
         samples.append(len(part))
-    thresholds = np.empty(len(test))
-    for number in range(FOLDS):
+    thresholds = np.zeros(len(test))
+    for number in range(FOLDS if classes == 2 else 0):
         others = fold != number
         thresholds[~others] = metrics.best_threshold(test.labels[others], scores[others])
     return Attack(
@@ -161,8 +186,9 @@ def attack(
     attackers: Sequence[type[Attacker]] = ATTACKERS,
     seed: int = 0,
     threads: int = 1,
+    protocols: Sequence[str] = BOTH,
 ) -> list[Attack]:
-    """Every attacker under both protocols, the strongest first; ``threads`` of them at a time."""
+    """Every attacker under these protocols, the strongest first; ``threads`` of them at a time."""
 
     def run(task: tuple[type[Attacker], str]) -> Attack:
         attacker, protocol = task
@@ -171,7 +197,7 @@ def attack(
                 return from_training_partition(attacker, train, valid, test, seed)
             return cross_fitted(attacker, test, seed)
 
-    tasks = [(attacker, protocol) for protocol in (TRAINING_PARTITION, FIVE_FOLDS) for attacker in attackers]
+    tasks = [(attacker, protocol) for protocol in protocols for attacker in attackers]
     with warnings.catch_warnings():
         # Attackers do so too, but what is ignored is the process's: of several at once one would end it for another.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk.filters.basis import SMALL, Basis
 from privsdk.filters.couplings import Couplings
-from privsdk.filters.scores import clipped
+from privsdk.filters.scores import clipped, probabilities
 
 Floats = NDArray[np.float32]
 
 CONTEXT_SCALE = 4.0
-# Of people weighted so that the label is as often believed true as false: a rare label needs its knots where it is.
 QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)
-SMALL = 1e-3
+# Of the balanced people, where a label is believed true without doubt.
+BELIEVED = QUANTILES.index(0.8)
 # How far a covariance is drawn to that of all people, as few people show one.
 SHRINKAGE = 0.2
 LEAST_VARIANCE = 0.05
@@ -26,41 +27,75 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class ConditionalAffine:
-    """A mean and a linear map that depend on one score, and noise where the score itself was.
+    """A mean and a linear map that depend on the scores of one label, and noise where a single score itself was.
 
         c = (x - h(s) M) W(s),    W(s) = sum_q h_q(s) W_q
         e = c + (xi - <c, d>) d,    xi ~ N(0, 1)
 
-    h(s) are hat functions: piecewise linear between ``knots`` [Q], constant beyond the outermost.  ``mean`` M is
-    float32 [Q, U]; ``whiten`` W_q, symmetric, [Q, U, U], the inverse square root of x's covariance about its mean
-    where the score is at that knot.  ``along`` d, [U], of length 1, is where the score lies in c.  Given the score
-    x hardly varies there; what it does, brought to spread 1, has a shape that tells the score.  A release gets its
-    score from elsewhere, so noise in its place costs nothing.
+    h(s) are the functions of ``basis``.  ``mean`` M is float32 [Q, U]; ``whiten`` W_q, symmetric, [Q, U, U], the
+    inverse square root of x's covariance about its mean where the score is at that knot, or the class is that one.
+    ``along`` d, [U], of length 1, is where a single score lies in c.  Given the score x hardly varies there; what it
+    does, brought to spread 1, has a shape that tells the score.  A release gets its score from elsewhere, so noise in
+    its place costs nothing.  The probabilities of many classes leave no direction without variance, and d is zero.
     """
 
-    knots: Floats
+    basis: Basis
     mean: Floats
     whiten: Floats
     along: Floats
 
-    def forward(self, x: Floats, score: Floats, xi: Floats) -> Floats:
-        """x, float32 [N, U], a score and a normal number of each row, both [N], to e, float32 [N, U]."""
-        about = hats(score, self.knots)
+    @classmethod
+    def of(cls, basis: Basis, mean: Floats, spread: NDArray[Any]) -> ConditionalAffine:
+        """The map after which x has mean 0 and covariance I, where it has this mean [Q, U] and covariance [Q, U, U].
+
+        d is where the means at the outermost knots lie apart, seen through W: Fisher's discriminant.
+        """
+        spread = spread.astype(np.float64)
+        shrunk = (1 - SHRINKAGE) * spread + SHRINKAGE * spread.mean(axis=0)
+        variance, directions = np.linalg.eigh(shrunk)
+        narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
+        whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
+        along = np.zeros(mean.shape[1], np.float32)
+        if len(basis.columns) == 1:
+            apart = (mean[-1] - mean[0]) @ whiten.mean(axis=0)
+            along = apart / max(float(np.linalg.norm(apart)), SMALL)
+        return cls(basis, mean, whiten, along)
+
+    @classmethod
+    def learned(cls, x: Floats, columns: Sequence[int], scores: Floats) -> ConditionalAffine:
+        """The map for the label in ``columns`` of ``scores`` [N, K], of people with x, float32 [N, U]."""
+        basis = Basis.about(columns, scores, QUANTILES)
+        return cls.of(basis, *moments(x, basis.weights(scores)))
+
+    def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
+        """x, float32 [N, U], all scores [N, K] and a normal number of each row [N] to e, float32 [N, U]."""
+        about = self.basis.weights(scores)
         centred = x - about @ self.mean
         code = np.zeros_like(centred)
         for weight, map_ in zip(about.T, self.whiten, strict=True):
             code += weight[:, None] * (centred @ map_)
         return code + np.outer(xi - code @ self.along, self.along)
 
-    def inverse(self, code: Floats, score: Floats) -> Floats:
-        """An x with this ``code`` and, nearly, this score."""
-        about = hats(score, self.knots)
+    def inverse(self, code: Floats, scores: Floats) -> Floats:
+        """An x with this ``code`` and, nearly, these scores [N, K]."""
+        about = self.basis.weights(scores)
         x = about @ self.mean
         for start in range(0, len(code), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             maps = np.tensordot(about[rows], self.whiten, axes=1)
             x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
         return x
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """What :meth:`from_arrays` needs, under this name."""
+        own = {f"{name}.mean": self.mean, f"{name}.whiten": self.whiten, f"{name}.along": self.along}
+        return {**self.basis.arrays(name), **own}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> ConditionalAffine:
+        """The map that was stored under this name."""
+        own = (np.asarray(arrays[f"{name}.{part}"], np.float32) for part in ("mean", "whiten", "along"))
+        return cls(Basis.from_arrays(arrays, name), *own)
 
 
 @dataclass(frozen=True)
@@ -79,22 +114,28 @@ class Moments:
     @classmethod
     def of(cls, x: Floats, scores: Floats) -> Moments:
         """Of people with x = g(z), float32 [N, U], and scores [N, A]."""
-        given = [_moments(x, score) for score in scores.T]
+        bases = [Basis.about([column], scores, QUANTILES) for column in range(scores.shape[1])]
+        given = [(basis.knots, *moments(x, basis.weights(scores))) for basis in bases]
         return cls(*(np.stack(parts).astype(np.float32) for parts in zip(*given, strict=True)))
 
-    def affine(self, column: int) -> ConditionalAffine:
-        """The map after which x has mean 0 and covariance I whatever the score in ``column`` is.
+    def matched(self, x: Floats, scores: Floats, attributes: Sequence[int], columns: Sequence[int]) -> Floats:
+        """x of strangers, float32 [N, U], with the mean and the covariance of people given a label's scores.
 
-        d is where the means at the outermost knots lie apart, seen through W: Fisher's discriminant.
+        The label is that of ``attributes``; its scores stand in ``columns`` of ``scores`` [N, K].
         """
-        spread = self.spread[column].astype(np.float64)
-        shrunk = (1 - SHRINKAGE) * spread + SHRINKAGE * spread.mean(axis=0)
-        variance, directions = np.linalg.eigh(shrunk)
-        narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
-        whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
-        apart = (self.mean[column][-1] - self.mean[column][0]) @ whiten.mean(axis=0)
-        along = apart / max(float(np.linalg.norm(apart)), SMALL)
-        return ConditionalAffine(self.knots[column], self.mean[column], whiten, along)
+        if len(attributes) == 1:
+            basis, which = Basis(tuple(columns), self.knots[attributes[0]]), (attributes[0], slice(None))
+        else:
+            basis, which = Basis(tuple(columns), np.empty(0, np.float32)), (list(attributes), BELIEVED)
+        weights = basis.weights(scores)
+        mean, spread = moments(x, weights)
+        centred = x - weights @ mean
+        found = weights @ self.mean[which]
+        for weight, theirs, own in zip(weights.T, self.spread[which], spread, strict=True):
+            rows = np.flatnonzero(weight)
+            map_ = (power(own, -0.5) @ power(theirs, 0.5)).astype(np.float32)
+            found[rows] += weight[rows, None] * (centred[rows] @ map_)
+        return found
 
     def fits(self, attributes: int, size: int) -> bool:
         """Whether these are averages given so many attributes' scores, of x with ``size`` numbers."""
@@ -116,7 +157,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class CodeFlow:
-    """f: a conditional affine map for each score in turn, the private ones first, then couplings that see all of them.
+    """f: a conditional affine map for each label in turn, the private ones first, then couplings that see all scores.
 
     The utility scores are taken out as well: who reads in the code how much somebody smiled, and finds another t in
     the release, knows which way the fair score was moved, and so the private label.
@@ -127,59 +168,65 @@ class CodeFlow:
     affine: tuple[ConditionalAffine, ...]
     couplings: Couplings | None
 
+    @property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """The columns of each label's scores."""
+        return tuple(affine.basis.columns for affine in self.affine)
+
     def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
-        """The code of x = g(z), float32 [N, U], given the scores and normal numbers, both [N, K]."""
-        for affine, score, fresh in zip(self.affine, scores.T, xi.T, strict=True):
-            x = affine.forward(x, score, fresh)
-        return x if self.couplings is None else self.couplings.forward(x, context(scores))
+        """The code of x = g(z), float32 [N, U], given all scores [N, K] and a normal number for each label [N, L]."""
+        for affine, fresh in zip(self.affine, xi.T, strict=True):
+            x = affine.forward(x, scores, fresh)
+        return x if self.couplings is None else self.couplings.forward(x, context(scores, self.columns))
 
     def inverse(self, code: Floats, scores: Floats) -> Floats:
         """An x with this ``code`` and, nearly, these scores [N, K]."""
-        x = code if self.couplings is None else self.couplings.inverse(code, context(scores))
-        for affine, score in zip(reversed(self.affine), scores.T[::-1], strict=True):
-            x = affine.inverse(x, score)
+        x = code if self.couplings is None else self.couplings.inverse(code, context(scores, self.columns))
+        for affine in reversed(self.affine):
+            x = affine.inverse(x, scores)
         return x
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights by name, for :meth:`from_arrays`."""
-        names = [field.name for field in fields(ConditionalAffine)]
-        affine = {f"affine.{name}": np.stack([getattr(one, name) for one in self.affine]) for name in names}
-        return affine | ({} if self.couplings is None else self.couplings.arrays())
+        named: dict[str, NDArray[Any]] = {"labels": np.array([len(self.affine)], np.int64)}
+        for number, affine in enumerate(self.affine):
+            named |= affine.arrays(f"affine.{number}")
+        return named | ({} if self.couplings is None else self.couplings.arrays())
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Floats]) -> CodeFlow:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CodeFlow:
         """The flow whose weights are in ``arrays``."""
-        stacked = [arrays[f"affine.{field.name}"] for field in fields(ConditionalAffine)]
-        affine = tuple(ConditionalAffine(*parts) for parts in zip(*stacked, strict=True))
+        labels = range(int(arrays["labels"][0]))
+        affine = tuple(ConditionalAffine.from_arrays(arrays, f"affine.{number}") for number in labels)
         return cls(affine, Couplings.from_arrays(arrays) if "rotation" in arrays else None)
 
 
-def context(scores: Floats) -> Floats:
-    """The scores as couplings see them: clipped at 12 and divided by 4."""
-    return clipped(scores) / np.float32(CONTEXT_SCALE)
+def power(covariance: NDArray[Any], exponent: float) -> NDArray[np.float64]:
+    """A power of a symmetric matrix [U, U] whose variances are at least .05."""
+    variance, directions = np.linalg.eigh(covariance.astype(np.float64))
+    return (directions * np.maximum(variance, LEAST_VARIANCE) ** exponent) @ directions.T
 
 
-def hats(score: Floats, knots: Floats) -> Floats:
-    """Piecewise linear in the score [N], one at its own knot of ``knots`` [Q] and zero at the others: [N, Q]."""
-    position = np.clip(score, knots[0], knots[-1])
-    rising = np.clip((position[:, None] - knots[:-1]) / np.diff(knots), 0, 1)
-    edge = np.ones((len(score), 1), np.float32)
-    steps = np.concatenate([edge, rising, 0 * edge], axis=1)
-    return (steps[:, :-1] - steps[:, 1:]).astype(np.float32)
+def context(scores: Floats, columns: Sequence[Sequence[int]]) -> Floats:
+    """The scores as couplings see them, float32 [N, C].
+
+    A single score is clipped at 12 and divided by 4.  Of many classes the probabilities are seen: their log-odds
+    would leave nothing of a small latent to be told beside them.
+    """
+    parts = [scores[:, list(own)] for own in columns]
+    seen = [clipped(own) / np.float32(CONTEXT_SCALE) if own.shape[1] == 1 else probabilities(own) for own in parts]
+    return np.concatenate(seen, axis=1)
 
 
-def _moments(x: Floats, score: Floats) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
-    """Knots [Q], mean [Q, U] and spread [Q, U, U] of ``x`` [N, U] given a score [N]."""
-    likely = 1 / (1 + np.exp(-score.astype(np.float64)))
-    order = np.argsort(score)
-    weight = np.cumsum((likely / likely.sum() + (1 - likely) / (1 - likely).sum())[order]) / 2
-    knots = score[order][np.searchsorted(weight, QUANTILES)].astype(np.float32)
-    knots += SMALL * np.arange(len(knots), dtype=np.float32)  # where scores end, several knots may coincide
+def moments(x: Floats, weights: Floats) -> tuple[Floats, NDArray[Any]]:
+    """The mean [Q, U] and the covariance [Q, U, U] of ``x`` [N, U] given what ``weights`` [N, Q] are of.
 
-    basis = hats(score, knots).astype(np.float64)
-    gram = basis.T @ basis + SMALL * np.eye(len(knots))
+    The regression of x on them, and that of the products of what it leaves.
+    """
+    basis = weights.astype(np.float64)
+    gram = basis.T @ basis + SMALL * np.eye(basis.shape[1])
     mean = np.linalg.solve(gram, basis.T @ x)
     left = (x - basis @ mean).astype(np.float32)
-    products = np.stack([(left * one[:, None]).T @ left for one in basis.T.astype(np.float32)]).astype(np.float64)
-    spread = np.linalg.solve(gram, products.reshape(len(knots), -1)).reshape(products.shape)
-    return knots, mean, spread
+    products = np.stack([(left * one[:, None]).T @ left for one in weights.T]).astype(np.float64)
+    spread = np.linalg.solve(gram, products.reshape(len(products), -1)).reshape(products.shape)
+    return mean.astype(np.float32), spread

@@ -2,83 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk.filters.basis import Basis, cells, crossed
+from privsdk.filters.scores import probabilities
+
 Floats = NDArray[np.float32]
 
-# The share of a population below zero is held off 0 and 1, where a side of the threshold would be empty.
-LEAST_SHARE = 0.02
+# By how much a rank is blurred.  Rows of a table lie on few points, each with people of one kind, and a map of
+# points to points would tell who they are; what is blurred costs the utility label next to nothing.
+BLUR = 0.05
+LEAST_NEEDED = 1e-3
+
+
+@dataclass(frozen=True)
+class FairTable:
+    """How one utility score is moved.
+
+    ``previous`` are the bases of the fair scores that were made before it, with R cells; there are C classes of the
+    private labels.  ``needed``, float32 [R, C], is how likely the utility label must be for a yes in each of them.
+    What exceeds that is ranked on either side of zero, by ``levels`` [2, Q] first and then by each of S tables of
+    ``balance`` [2, S, R, C, Q].  ``everyone`` [2, R, Q] are quantiles of the utility score on either side.
+    """
+
+    previous: tuple[Basis, ...]
+    needed: Floats
+    levels: Floats
+    balance: Floats
+    everyone: Floats
+
+    def moved(self, values: Floats, previous: Floats, beliefs: Floats, blur: Floats) -> Floats:
+        """t for utility scores ``values`` [N] of people in cells ``previous`` [N, R], of classes ``beliefs`` [N, C].
+
+        ``blur``, of numbers in -1..1, is [N].
+        """
+        left = excess(values, previous, beliefs, self.needed)
+        fair = np.empty(len(values), np.float32)
+        for side, rows in enumerate((np.flatnonzero(left <= 0), np.flatnonzero(left > 0))):
+            rank = np.interp(left[rows], self.levels[side], np.linspace(0, 1, self.levels.shape[1]))
+            weights = crossed(previous[rows], beliefs[rows])
+            for balance in self.balance[side]:
+                rank = balanced(rank, weights, balance.reshape(-1, balance.shape[-1]))
+            rank = np.abs(rank + BLUR * blur[rows])
+            rank = np.where(rank > 1, 2 - rank, rank)
+            fair[rows] = _at_rank(previous[rows] @ self.everyone[side], rank)
+        return fair
 
 
 @dataclass(frozen=True)
 class FairScore:
-    """The utility score s_u, moved within the people of a like private score s_p.
+    """The utility scores s_u, each moved by what is believed of the private label, p_c the belief in class c.
 
-    With F(u | s_p) the distribution of the utility score among those, and F(u) that over all::
+    The sign of t is that of the best decision among those with the same rates of yes in every class (Menon and
+    Williamson, "The cost of fairness in binary classification", 2018), or with rates so much more alike::
 
-        edge = (1 - strength) F(0 | s_p) + strength F(0)
-        rank = F(0) F(s_u | s_p) / edge                          where F(s_u | s_p) < edge
-               1 - (1 - F(0)) (1 - F(s_u | s_p)) / (1 - edge)    elsewhere
-        t    = F^-1(rank)
+        t > 0    where    sigma(s_u) > sum_c p_c a_c
 
-    On either side of zero t is independent of s_p, so nothing but its sign tells of s_p; the share with t < 0
-    is ``edge``, so at strength 1 nothing does.  Whoever changes sign is among those nearest to zero.  t has
-    the distribution of s_u over all.  With several private scores this is done for one after the other, over
-    and over, since a later step stirs up a little of an earlier one's.
+    The thresholds a_c, 1/2 at first and beyond 0 and 1 where beliefs are weak, are such that the share of t > 0 among the people of class c is (1 - strength)
+    times what it was plus strength times that over all.  On either side of zero people keep their order as far as it tells nothing of their
+    class: with G_c the distribution of the ranks r of class c,
 
-    For V utility scores and S steps, ``centres`` [V, S, B] are the private scores and ``members`` [V, S, B, Q]
-    the quantiles (from the least to the greatest) that F(. | s_p) is read from, between the two nearest of B
-    groups of people; ``everyone`` [V, S, Q] those of F.  ``strength`` is float32 [1].
+        r <- sum_c p_c G_c(r),    over and over,
+
+    after which r is as good as uniform in every class.  |t| has the distribution that |s_u| has over all on that side.
+    So nothing but the sign of t tells of the class, and at full strength nothing does.
+
+    Several private labels make one class of each combination.  Of several utility scores each is made given the fair
+    ones before it (Rosenblatt's transformation), with thresholds and ranks of their own for each cell of these: together
+    they tell no more than their signs do.
+
+    ``private`` are the columns of each private label.
     """
 
-    strength: Floats
-    centres: Floats
-    members: Floats
-    everyone: Floats
+    private: tuple[tuple[int, ...], ...]
+    tables: tuple[FairTable, ...]
 
-    def fair(self, scores: Floats) -> Floats:
-        """t for scores float32 [N, P + V], private ones first: float32 [N, V]."""
-        kept, steps = self.centres.shape[:2]
-        private = scores.shape[1] - kept
-        fair = scores[:, private:].astype(np.float64)
-        for utility in range(kept):
-            for step in range(steps):
-                table = self.centres[utility, step], self.members[utility, step], self.everyone[utility, step]
-                fair[:, utility] = moved(fair[:, utility], scores[:, step % private], *table, float(self.strength[0]))
-        return fair.astype(np.float32)
+    def fair(self, scores: Floats, blur: Floats) -> Floats:
+        """t for scores float32 [N, P + V], private ones first, and numbers in -1..1 [N, V]: float32 [N, V]."""
+        believed = beliefs(scores, self.private)
+        fair = scores[:, scores.shape[1] - len(self.tables) :].copy()
+        for column, table in enumerate(self.tables):
+            previous = cells(table.previous, fair)
+            fair[:, column] = table.moved(fair[:, column], previous, believed, blur[:, column])
+        return fair
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """The tables by name, for :meth:`from_arrays`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        named: dict[str, NDArray[Any]] = {
+            "sizes": np.array([len(own) for own in self.private], np.int64),
+            "previous": np.array([len(table.previous) for table in self.tables], np.int64),
+        }
+        for column, table in enumerate(self.tables):
+            for part in ("needed", "levels", "balance", "everyone"):
+                named[f"{column}.{part}"] = getattr(table, part)
+            for number, basis in enumerate(table.previous):
+                named |= basis.arrays(f"{column}.previous.{number}")
+        return named
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Floats]) -> FairScore:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> FairScore:
         """The fair score whose tables are in ``arrays``."""
-        return cls(*(np.asarray(arrays[field.name], np.float32) for field in fields(cls)))
+        ends = np.cumsum([0, *arrays["sizes"]]).tolist()
+        private = tuple(tuple(range(begin, end)) for begin, end in zip(ends, ends[1:], strict=False))
+        tables = []
+        for column, count in enumerate(arrays["previous"].tolist()):
+            previous = tuple(Basis.from_arrays(arrays, f"{column}.previous.{number}") for number in range(count))
+            parts = (arrays[f"{column}.{part}"] for part in ("needed", "levels", "balance", "everyone"))
+            tables.append(FairTable(previous, *(np.asarray(part, np.float32) for part in parts)))
+        return cls(private, tuple(tables))
 
 
-def moved(
-    values: NDArray[np.float64], about: Floats, centres: Floats, members: Floats, everyone: Floats, strength: float
-) -> NDArray[np.float64]:
-    """t for utility scores ``values`` [N] of people with private scores ``about`` [N], by one table."""
-    groups, levels = members.shape
-    ranks = np.linspace(0, 1, levels)
-    position = np.interp(about, centres, np.arange(groups))
-    lower = np.minimum(position.astype(np.int64), groups - 2)
-    share = position - lower
-    rows = np.arange(len(values))
+def beliefs(scores: Floats, private: Sequence[Sequence[int]]) -> Floats:
+    """How likely each combination of classes is, taken as independent given the scores: float32 [N, C1 * C2 * ...]."""
+    return reduce(crossed, (probabilities(scores[:, list(own)]) for own in private))
 
-    def rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        within = np.stack([np.interp(values, member, ranks) for member in members])
-        return (1 - share) * within[lower, rows] + share * within[lower + 1, rows]
 
-    overall = np.interp(0.0, everyone, ranks)
-    edge = (1 - strength) * rank(np.zeros(len(values))) + strength * overall
-    edge = np.clip(edge, LEAST_SHARE, 1 - LEAST_SHARE)
-    own = rank(values)
-    fair = np.where(own < edge, overall * own / edge, 1 - (1 - overall) * (1 - own) / (1 - edge))
-    return np.interp(fair, ranks, everyone)
+def excess(values: Floats, previous: Floats, beliefs: Floats, needed: Floats) -> NDArray[np.float64]:
+    """The log-odds of the utility label, less those that are needed for a yes: float64 [N]."""
+    likely = ((previous @ needed) * beliefs).sum(axis=1, dtype=np.float64)
+    likely = np.clip(likely, LEAST_NEEDED, 1 - LEAST_NEEDED)
+    return values - np.log(likely / (1 - likely))
+
+
+def balanced(ranks: NDArray[np.float64], weights: Floats, tables: Floats) -> NDArray[np.float64]:
+    """Each rank [N] by the tables [B, Q] of the cells that it belongs to with ``weights`` [N, B]: [N]."""
+    grid = np.linspace(0, 1, tables.shape[1])
+    found = np.zeros(len(ranks))
+    for about, table in zip(weights.T, tables, strict=True):
+        rows = np.flatnonzero(about > 1e-4)
+        found[rows] += about[rows] * np.interp(ranks[rows], grid, table)
+    return np.clip(found, 0, 1)
+
+
+def _at_rank(quantiles: Floats, ranks: NDArray[np.float64]) -> Floats:
+    """The value at a rank in 0..1, one [N] for each row of ``quantiles`` [N, Q]: float32 [N]."""
+    levels = quantiles.shape[1]
+    position = np.clip(ranks, 0, 1) * (levels - 1)
+    below = np.minimum(position.astype(np.int64), levels - 2)
+    low, high = (np.take_along_axis(quantiles, (below + step)[:, None], axis=1)[:, 0] for step in (0, 1))
+    return (low + (position - below) * (high - low)).astype(np.float32)

@@ -35,10 +35,12 @@ class FlowFilter:
         e'  = rho e + sqrt(1 - rho^2) xi              xi ~ N(0, I)
         z~  = g^-1(f^-1(e'; s'_p, t))                then Newton steps until its scores are s'_p and t
 
-    The draw is the private score of one of the 64 entries of ``population`` whose utility scores are nearest
+    The draw is the private scores of one of the 64 entries of ``population`` whose utility scores are nearest
     t, m(t) the mean of those.  ``population`` is float32 [M, K], scores that go together as people's do; in it, as in
-    ``scores``, the ``private`` private scores come before the utility scores.  Latent dimensions that the
-    encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed at a release.
+    ``scores``, the first ``private`` columns are the scores of private labels.  Newton steps hold the labels of one
+    score; of a label of many classes the inverse alone decides, since a small latent has not room for all of them.
+    Latent dimensions that the encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed
+    at a release.
     """
 
     kind: ClassVar[str] = "flow"
@@ -75,11 +77,12 @@ class FlowFilter:
         """The codes e of a posterior sample of each row, given its scores: float32 [N, U]."""
         z = mean + np.sqrt(variance) * noise.normal(seeds, mean.shape[1], "posterior")
         x = self.flow.forward(z.astype(np.float32))
-        return self.code.forward(x, scores, noise.normal(seeds, scores.shape[1], "score"))
+        return self.code.forward(x, scores, noise.normal(seeds, len(self.code.affine), "score"))
 
     def targets(self, scores: Floats, seeds: Seeds) -> Floats:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""
-        fair = self.fair_score.fair(scores)
+        blur = 2 * noise.uniforms(seeds, len(self.fair_score.tables), "fair score") - 1
+        fair = self.fair_score.fair(scores, blur)
         borrowed = nearest(self.population[:, self.private :], fair, self.population[:, : self.private])
         position = (noise.uniform(seeds, "draw") * borrowed.shape[1]).astype(np.int64)
         draw = borrowed[np.arange(len(borrowed)), position]
@@ -87,11 +90,16 @@ class FlowFilter:
         return np.concatenate([mixed, fair], axis=1, dtype=np.float32)
 
     def onto(self, z: Floats, target: Floats) -> Floats:
-        """``z`` moved as little as possible, by Newton steps, until its scores are ``target`` [N, K]."""
+        """``z`` moved as little as possible, by Newton steps, until its scores are ``target`` [N, K].
+
+        Those of labels of many classes are let go.
+        """
+        held = [own[0] for own in self.code.columns if len(own) == 1]
+        network, target = self.scores.only(held), target[:, held]
         z = z.copy()
         moving = np.arange(len(z))
         for _ in range(NEWTON_STEPS):
-            scores, gradient = self.scores.gradient(z[moving])
+            scores, gradient = network.gradient(z[moving])
             missing = target[moving] - scores
             open_ = np.abs(missing).max(axis=1) > NEWTON_TOLERANCE
             if not open_.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,12 @@ def sample(
     return z
 
 
-def classes(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """P binary labels y of each row, [N, P], as the one class that a filter knows: sum of y_i 2^i, int64 [N]."""
-    return labels.astype(np.int64) @ 2 ** np.arange(labels.shape[1])
+def classes(labels: NDArray[Any], counts: Sequence[int]) -> NDArray[np.int64]:
+    """P labels of each row, [N, P], as the one class that a filter knows, int64 [N]: y_1 + c_1 y_2 + c_1 c_2 y_3 ...
+
+    ``counts`` c are how many classes each label has.
+    """
+    return labels.astype(np.int64) @ np.cumprod([1, *counts[:-1]], dtype=np.int64)
 
 
 def checked_private(private: NDArray[np.integer] | None, count: int, classes: int) -> NDArray[np.integer]:

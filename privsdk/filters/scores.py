@@ -64,6 +64,21 @@ class ScoreNetwork:
             self.temperature[chosen],
         )
 
+    def fits(self, size: int, attributes: int) -> bool:
+        """Whether the shapes are those of a network for latents of ``size`` dimensions and so many attributes."""
+        units = self.hidden_bias.size
+        shapes = {
+            "shift": (size,),
+            "inverse_scale": (size,),
+            "skip": (size, attributes),
+            "hidden": (size, units),
+            "hidden_bias": (units,),
+            "out": (units, attributes),
+            "out_bias": (attributes,),
+            "temperature": (attributes,),
+        }
+        return all(getattr(self, name).shape == shape for name, shape in shapes.items())
+
     def arrays(self) -> dict[str, Floats]:
         """The weights by name, for :meth:`from_arrays`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -80,6 +95,29 @@ class ScoreNetwork:
 def elu(x: NDArray[np.floating[Any]]) -> Floats:
     """x above zero, exp(x) - 1 below."""
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0))).astype(np.float32)
+
+
+def probabilities(scores: Floats) -> Floats:
+    """How likely each class of one label is, float32 [N, C].
+
+    ``scores`` are [N, 1] for a label that is true or not, whose classes are those two, and [N, C] for one of C classes,
+    of which exactly one holds: the log-odds of each against the rest.
+    """
+    likely = (0.5 + 0.5 * np.tanh(0.5 * scores)).astype(np.float32)
+    if scores.shape[1] == 1:
+        return np.concatenate([1 - likely, likely], axis=1)
+    likely = np.maximum(likely, np.float32(1e-9))  # where every class is unlikely, none of them is impossible
+    return likely / likely.sum(axis=1, keepdims=True)
+
+
+def draw_classes(likely: NDArray[np.floating], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The class that each number in [0, 1) of ``uniform`` [N] draws, int64 [N].
+
+    ``likely`` [N, C] is how likely each class is, up to a factor of the row; one that cannot be is never drawn.
+    """
+    up_to = np.cumsum(likely, axis=1, dtype=np.float64)
+    up_to /= up_to[:, -1:]
+    return np.sum(up_to <= uniform[:, None], axis=1)
 
 
 def clipped(scores: Floats) -> Floats:

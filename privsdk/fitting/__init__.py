@@ -24,6 +24,7 @@ from privsdk.progress import Progress
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
     from privsdk.codec import Latents
+    from privsdk.filters.divergences import Divergence
     from privsdk.privatizer import Privatizer
 
 __all__ = ["fit"]
@@ -49,21 +50,23 @@ def fit(
     on_progress: Progress | None = None,
     label_aware: bool = False,
     form: Literal["linear", "nonlinear"] = "nonlinear",
-    divergence: Literal["l2", "kl"] = "l2",
+    divergence: Divergence = "l2",
+    scheme: Literal["dependable", "paper"] = "dependable",
 ) -> Privatizer:
     """Fits a filter that hides ``private`` and keeps ``utility``, one or several of ``bundle.attributes``.
 
     ``method="flow"`` takes the scores out of the latent's code and puts a borrowed and a fair one in; where torch
     is not installed its parts with a closed form are used, and the privatizer says ``method="closed-form"``.
-    ``method="minmax"`` is the paper's filter, trained against adversaries; ``label_aware``, ``form``
-    and ``divergence`` are for it alone.
+    ``method="minmax"`` is the paper's filter, trained against adversaries; ``label_aware``, ``form``, ``divergence``
+    and ``scheme`` (how it is trained: dependably, or as published) are for it alone.
 
     - ``fairness`` is lambda, how strongly the fair utility score is kept from telling of the private label;
       where it is not given the largest at which the fair score costs a utility label at most .004 accuracy on
       validation latents; a release loses about .005.
     - ``a`` in [0, 1] is the share of the draw in the borrowed score, ``rho`` in (0, 1] the share of the code
       kept.
-    - ``budget`` bounds the distortion, mean ||z~ - z||^2 on validation latents (for "minmax" the divergence).
+    - ``budget`` bounds the distortion, mean ||z~ - z||^2 on validation latents (for "minmax" the
+      divergence, of "chi-square" ln(1 + chi-square)).
     - ``max_leakage``: the largest leakage allowed, by the built-in check plus the bundle's gap for that
       label.
     - ``keep`` names further labels to keep.
@@ -80,8 +83,8 @@ def fit(
     from privsdk.privatizer import Privatizer
 
     begun = time.perf_counter()
-    wish = resolve(private, utility, bundle.attributes, keep)
-    asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed)
+    wish = resolve(private, utility, bundle.attributes, bundle.groups, keep)
+    asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
     material = gather(bundle, wish, data, labels, seed)
@@ -90,8 +93,14 @@ def fit(
             from privsdk.fitting.minmax import fit_minmax
 
             data_labelled = material.for_minmax(wish, bundle.used)
-            fitted: Filter = fit_minmax(data_labelled, form, label_aware, budget, divergence, seed, report)
-            recorded = {"form": form, "label_aware": label_aware, "divergence": divergence, "budget": budget}
+            fitted: Filter = fit_minmax(data_labelled, form, label_aware, budget, divergence, scheme, seed, report)
+            recorded = {
+                "form": form,
+                "label_aware": label_aware,
+                "divergence": divergence,
+                "scheme": scheme,
+                "budget": budget,
+            }
         else:
             flow_filter, recorded = fit_flow(bundle, wish, material, asked, with_torch, report)
             fitted = flow_filter

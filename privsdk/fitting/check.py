@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -11,30 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.filters import Filter, posterior
+from privsdk.filters.flow import FlowFilter
 from privsdk.fitting.material import Part
-from privsdk.fitting.wish import Wish
+from privsdk.fitting.wish import Label, Wish
+from privsdk.progress import Progress
 
 Floats = NDArray[np.float32]
+Classes = NDArray[np.int64]
 
-# Trained on latents and a binary label, it judges other latents: gives their log-odds.
-Attacker = Callable[[Floats, Floats, Floats], Floats]
+# Trained on latents [N, Z], their classes [N] and how many of these there are, it judges other latents: gives the
+# log-odds of each class, up to a constant of the row, [M, C].
+Attacker = Callable[[Floats, Classes, int, Floats], Floats]
 
 ROWS = 6000
 FOLDS = 2
+# What utility labels are read by, and codes: the two that find most.
+READERS = ("logistic", "mlp standardised", "k-nearest neighbours")
+# Of a combination that fewer have no figure would mean anything.
+LEAST_COMBINATION = 0.02
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How well one attacker tells one binary label; its accuracies at its own threshold."""
+    """How well one attacker tells a label: the largest AUROC of one class against the rest, either way round.
 
-    auroc: float
+    ``per_class`` are those AUROCs, one for a label of two classes; the accuracies are at the attacker's own threshold.
+    """
+
+    per_class: tuple[float, ...]
     accuracy: float
     balanced_accuracy: float
 
     @property
     def leakage(self) -> float:
-        """max(AUROC, 1 - AUROC)."""
-        return max(self.auroc, 1 - self.auroc)
+        """max(AUROC, 1 - AUROC), of the class that is told best."""
+        return max(max(area, 1 - area) for area in self.per_class)
 
 
 def check(
@@ -45,69 +56,93 @@ def check(
     attackers: Mapping[str, Attacker],
     measured_on: str,
     gaps: Mapping[str, float],
-    on_progress: Callable[[str, int, int], None],
+    on_progress: Progress,
 ) -> dict[str, Any]:
     """Releases at most 6,000 latents of ``part``; each attacker judges half of them by the other, both ways.
 
-    Private labels are sought in the releases; a combination of several counts as a label of its own.  Utility
-    labels are read from the releases and, for comparison, from the same latents unfiltered (posterior
-    samples, as the server would see them), each by the better attacker.
+    Private labels are sought in the releases; so are the combinations of several.  Utility labels are read from the
+    releases and, for comparison, from the same latents unfiltered (posterior samples, as the server would see them),
+    each by the better of two attackers.  In the codes of the default filter the private labels are sought too: a code
+    should tell nothing.
     """
     part = part[:ROWS]
     hidden = len(wish.private)
     rng = np.random.default_rng([seed, 2])
     seeds = rng.integers(0, 2**63, len(part), dtype=np.uint64)
-    combined = posterior.classes(part.labels[:, :hidden])
+    counts = [len(label.classes) for label in wish.private_labels]
+    combined = posterior.classes(part.labels[:, :hidden], counts)
     released = filter_.perturb(part.mean, part.variance, seeds, combined if filter_.label_aware else None)
     unfiltered = part.draw(rng)
-    sought = {name: part.labels[:, column] for column, name in enumerate(wish.private)}
-    if hidden > 1:
-        sought |= _combinations(sought)
-    total = len(sought) + 2 * len(wish.utility)
-    found: dict[str, Any] = {"measured_on": measured_on, "latents": len(part), "private": {}, "utility": {}}
+    readers = {name: attackers[name] for name in READERS if name in attackers}
+    codes = filter_.codes(part.mean, part.variance, seeds, part.scores) if isinstance(filter_, FlowFilter) else None
 
-    for done, (name, labels) in enumerate(sought.items()):
-        findings = {attacker: judge(train, released, labels) for attacker, train in attackers.items()}
-        strongest = max(findings, key=lambda attacker: findings[attacker].leakage)
-        finding = findings[strongest]
-        base = float(labels.mean())
-        found["private"][name] = {
+    total = hidden + (hidden > 1) + 2 * len(wish.utility) + (hidden if codes is not None else 0)
+    done = 0
+
+    def strongest(attackers: Mapping[str, Attacker], z: Floats, labels: Classes, classes: int) -> tuple[str, Finding]:
+        nonlocal done
+        findings = {name: judge(attacker, z, labels, classes) for name, attacker in attackers.items()}
+        done += 1
+        on_progress("check", done, total)
+        return max(findings.items(), key=lambda found: found[1].leakage)
+
+    found: dict[str, Any] = {"measured_on": measured_on, "latents": len(part), "private": {}, "utility": {}}
+    for label, labels in zip(wish.private_labels, part.labels.T, strict=False):
+        name, finding = strongest(attackers, released, labels, len(label.classes))
+        found["private"][label.name] = {
             "leakage": finding.leakage,
-            "strongest": strongest,
+            "strongest": name,
             "accuracy": finding.accuracy,
             "balanced_accuracy": finding.balanced_accuracy,
-            "base_rate": max(base, 1 - base),
-            "gap": gaps.get(name, max(gaps[label] for label in wish.private)),
+            "base_rate": float(np.bincount(labels).max() / len(labels)),
+            "gap": max(gaps[one] for one in _attributes(label)),
         }
-        on_progress("check", done + 1, total)
-    for index, name in enumerate(wish.utility):
-        labels = part.labels[:, hidden + index]
-        after = max(judge(train, released, labels).accuracy for train in attackers.values())
-        on_progress("check", len(sought) + 2 * index + 1, total)
-        before = max(judge(train, unfiltered, labels).accuracy for train in attackers.values())
-        on_progress("check", len(sought) + 2 * index + 2, total)
-        found["utility"][name] = {
+    if hidden > 1:
+        gap = max(entry["gap"] for entry in found["private"].values())
+        found["private"] |= _combinations(strongest, attackers, released, combined, wish.private_labels, gap)
+    for label, labels in zip(wish.utility_labels, part.labels.T[hidden:], strict=True):
+        after = max(judge(train, released, labels, len(label.classes)).accuracy for train in readers.values())
+        before = max(judge(train, unfiltered, labels, len(label.classes)).accuracy for train in readers.values())
+        done += 2
+        on_progress("check", done, total)
+        found["utility"][label.name] = {
             "accuracy": after,
             "accuracy_unfiltered": before,
             "lost": before - after,
         }
+    if codes is not None:
+        found["code"] = {
+            label.name: strongest(readers, codes, labels, len(label.classes))[1].leakage
+            for label, labels in zip(wish.private_labels, part.labels.T, strict=False)
+        }
     return found
 
 
-def judge(attacker: Attacker, z: Floats, labels: Floats) -> Finding:
+def judge(attacker: Attacker, z: Floats, labels: NDArray[Any], classes: int = 2) -> Finding:
     """Cross-fitted: each half of ``z`` [N, Z] is judged by the attacker trained on the other."""
+    labels = labels.astype(np.int64)
     halves = np.arange(len(z)) % FOLDS
-    aurocs, right = [], np.zeros(len(z), bool)
+    columns = range(1, 2) if classes == 2 else range(classes)
+    areas, guesses = [], np.empty(len(z), np.int64)
     for fold in range(FOLDS):
         held_out = halves == fold
-        said = attacker(z[~held_out], labels[~held_out], z[held_out])
-        aurocs.append(auroc(said, labels[held_out]))
-        right[held_out] = (said > 0) == (labels[held_out] > 0)
-    balanced = (right[labels > 0].mean() + right[labels == 0].mean()) / 2
-    return Finding(float(np.mean(aurocs)), float(right.mean()), float(balanced))
+        said = attacker(z[~held_out], labels[~held_out], classes, z[held_out])
+        guesses[held_out] = said.argmax(axis=1)
+        areas.append([auroc(against_the_rest(said, one), labels[held_out] == one) for one in columns])
+    right = guesses == labels
+    recalls = [right[labels == one].mean() for one in range(classes) if (labels == one).any()]
+    return Finding(tuple(np.mean(areas, axis=0).tolist()), float(right.mean()), float(np.mean(recalls)))
 
 
-def auroc(said: Floats, labels: Floats) -> float:
+def against_the_rest(said: Floats, one: int) -> Floats:
+    """The log-odds of one class, where those of all [N, C] are known up to a constant: [N]."""
+    rest = np.delete(said, one, axis=1)
+    most = rest.max(axis=1)
+    log_odds: Floats = said[:, one] - most - np.log(np.exp(rest - most[:, None]).sum(axis=1))
+    return log_odds
+
+
+def auroc(said: Floats, labels: NDArray[Any]) -> float:
     """The probability that a positive is ranked above a negative, ties counted half (Mann and Whitney)."""
     values, index, counts = np.unique(said, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
@@ -125,20 +160,20 @@ def torch_attackers(seed: int) -> dict[str, Attacker]:
 
     from privsdk.fitting import classifiers
 
-    def logistic(z: Floats, labels: Floats, judged: Floats) -> Floats:
+    def logistic(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
         z, judged = standardised(z, judged)
-        model = classifiers.train_logistic(torch.from_numpy(z), torch.from_numpy(labels))
+        model = classifiers.train_logistic(torch.from_numpy(z), torch.from_numpy(labels), classes)
         with torch.no_grad():
-            return model(torch.from_numpy(judged))[:, 0].numpy()
+            return model(torch.from_numpy(judged)).numpy()
 
-    def network(z: Floats, labels: Floats, judged: Floats) -> Floats:
-        model = classifiers.train_mlp(torch.from_numpy(z), torch.from_numpy(labels), seed)
+    def network(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
+        model = classifiers.train_mlp(torch.from_numpy(z), torch.from_numpy(labels), classes, seed)
         with torch.no_grad():
-            return model(torch.from_numpy(judged))[:, 0].numpy()
+            return model(torch.from_numpy(judged)).numpy()
 
-    def network_standardised(z: Floats, labels: Floats, judged: Floats) -> Floats:
+    def network_standardised(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
         z, judged = standardised(z, judged)
-        return network(z, labels, judged)
+        return network(z, labels, classes, judged)
 
     return {"logistic": logistic, "mlp": network, "mlp standardised": network_standardised}
 
@@ -148,31 +183,40 @@ def numpy_attackers() -> dict[str, Attacker]:
     return {"logistic": numpy_logistic, "k-nearest neighbours": nearest_neighbours}
 
 
-def numpy_logistic(z: Floats, labels: Floats, judged: Floats, decay: float = 1e-3) -> Floats:
-    """Logistic regression by Newton's method (iteratively reweighted least squares)."""
+def numpy_logistic(z: Floats, labels: Classes, classes: int, judged: Floats, decay: float = 1e-3) -> Floats:
+    """Logistic regression of each class against the rest by Newton's method (iteratively reweighted least squares)."""
     z, judged = standardised(z, judged)
     design = np.concatenate([z, np.ones((len(z), 1), np.float32)], axis=1).astype(np.float64)
     penalty = 2 * decay * len(z) * np.eye(design.shape[1])
     penalty[-1, -1] = 1e-6
-    weights = np.zeros(design.shape[1])
-    for _ in range(12):
-        probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (probability - labels) + penalty @ weights
-        curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
-        weights -= np.linalg.solve(curvature, gradient)
-    return (judged @ weights[:-1] + weights[-1]).astype(np.float32)
+
+    def log_odds(wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+        weights = np.zeros(design.shape[1])
+        for _ in range(12):
+            probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+            gradient = design.T @ (probability - wanted) + penalty @ weights
+            curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
+            weights -= np.linalg.solve(curvature, gradient)
+        return judged @ weights[:-1] + weights[-1]
+
+    if classes == 2:
+        of_one = log_odds(labels == 1)
+        return np.stack([-of_one / 2, of_one / 2], axis=1).astype(np.float32)
+    return np.stack([log_odds(labels == one) for one in range(classes)], axis=1).astype(np.float32)
 
 
-def nearest_neighbours(z: Floats, labels: Floats, judged: Floats, neighbours: int = 30) -> Floats:
-    """The share of positives among the 30 nearest standardised latents, less one half."""
+def nearest_neighbours(z: Floats, labels: Classes, classes: int, judged: Floats, neighbours: int = 30) -> Floats:
+    """The log of each class's share among the 30 nearest standardised latents, each class counted half more."""
     z, judged = standardised(z, judged)
-    said = np.empty(len(judged), np.float32)
+    of_class = np.eye(classes, dtype=np.float32)[labels]
+    shares = np.empty((len(judged), classes), np.float32)
     for start in range(0, len(judged), 512):
         block = judged[start : start + 512]
         distance = np.square(z).sum(1) - 2 * block @ z.T
         nearest = np.argpartition(distance, neighbours, axis=1)[:, :neighbours]
-        said[start : start + 512] = labels[nearest].mean(axis=1) - 0.5
-    return said
+        shares[start : start + 512] = of_class[nearest].sum(axis=1) + 0.5
+    log_shares: Floats = np.log(shares)
+    return log_shares
 
 
 def standardised(z: Floats, judged: Floats) -> tuple[Floats, Floats]:
@@ -181,12 +225,38 @@ def standardised(z: Floats, judged: Floats) -> tuple[Floats, Floats]:
     return (z - mean) / spread, (judged - mean) / spread
 
 
-def _combinations(sought: Mapping[str, Floats]) -> dict[str, Floats]:
-    combined = {}
-    for values in product((1, 0), repeat=len(sought)):
-        name = " and ".join(label if value else f"not {label}" for label, value in zip(sought, values, strict=True))
-        matches = [labels == value for labels, value in zip(sought.values(), values, strict=True)]
-        together = np.all(matches, axis=0).astype(np.float32)
-        if 0 < together.sum() < len(together):
-            combined[name] = together
-    return combined
+def _attributes(label: Label) -> tuple[str, ...]:
+    """The attributes of the bundle that a label is made of, by their names."""
+    return (label.name,) if len(label.attributes) == 1 else label.classes
+
+
+def _combinations(
+    strongest: Callable[[Mapping[str, Attacker], Floats, Classes, int], tuple[str, Finding]],
+    attackers: Mapping[str, Attacker],
+    released: Floats,
+    combined: Classes,
+    labels: Sequence[Label],
+    gap: float,
+) -> dict[str, Any]:
+    """What is told of each combination of private labels that enough people have; the others count as one more."""
+    names = [" and ".join(reversed(parts)) for parts in product(*(label.classes for label in reversed(labels)))]
+    shares = np.bincount(combined, minlength=len(names)) / len(combined)
+    common = np.flatnonzero(shares >= LEAST_COMBINATION)
+    if len(common) < 2:
+        return {}
+    place = np.full(len(names), len(common))
+    place[common] = np.arange(len(common))
+    classes = len(common) + (len(common) < len(names))
+    name, finding = strongest(attackers, released, place[combined], classes)
+    areas = finding.per_class if classes > 2 else finding.per_class * 2
+    return {
+        names[one]: {
+            "leakage": max(areas[number], 1 - areas[number]),
+            "strongest": name,
+            "accuracy": finding.accuracy,
+            "balanced_accuracy": finding.balanced_accuracy,
+            "base_rate": float(shares.max()),
+            "gap": gap,
+        }
+        for number, one in enumerate(common)
+    }

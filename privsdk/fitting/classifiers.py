@@ -159,17 +159,17 @@ def temperatures(logits: Floats, labels: Floats) -> Floats:
     return grid[np.argmin(losses, axis=0)].astype(np.float32)
 
 
-def train_logistic(z: Tensor, labels: Tensor, decay: float = 1e-3) -> nn.Module:
-    """A logistic regression of binary ``labels`` [N] on ``z`` [N, D], to convergence."""
-    model = _linear(z.shape[1], 1)
+def train_logistic(z: Tensor, labels: Tensor, classes: int, decay: float = 1e-3) -> nn.Module:
+    """A logistic regression of ``labels`` [N], in 0..``classes`` - 1, on ``z`` [N, D], to convergence: [M, classes]."""
+    model = _linear(z.shape[1], classes)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(model(z)[:, 0], labels)
-        loss = loss + decay * model.weight.square().sum()
+        # Of two classes each has half of the difference between them, and so half of what its size costs.
+        loss = nn.functional.cross_entropy(model(z), labels) + 2 * decay * model.weight.square().sum()
         loss.backward()
         return loss
 
@@ -177,10 +177,14 @@ def train_logistic(z: Tensor, labels: Tensor, decay: float = 1e-3) -> nn.Module:
     return model
 
 
-def train_mlp(z: Tensor, labels: Tensor, seed: int, width: int = 64, epochs: int = 30) -> nn.Module:
-    """Two hidden layers of ELUs for binary ``labels`` [N] of ``z`` [N, D]; a fifth of these stops it."""
+def train_mlp(z: Tensor, labels: Tensor, classes: int, seed: int, width: int = 64, epochs: int = 30) -> nn.Module:
+    """Two hidden layers of ELUs for ``labels`` [N], in 0..``classes`` - 1, of ``z`` [N, D]: [M, classes].
+
+    A fifth of the rows says when to stop.
+    """
     generator = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(_linear(z.shape[1], width), nn.ELU(), _linear(width, width), nn.ELU(), _linear(width, 1))
+    first, second, last = _linear(z.shape[1], width), _linear(width, width), _linear(width, classes)
+    model = nn.Sequential(first, nn.ELU(), second, nn.ELU(), last)
     with torch.no_grad():
         for layer in model:
             if isinstance(layer, nn.Linear):
@@ -188,16 +192,16 @@ def train_mlp(z: Tensor, labels: Tensor, seed: int, width: int = 64, epochs: int
                 layer.bias.zero_()
     order = torch.randperm(len(z), generator=generator)
     held_out, fitted = order[: len(z) // 5], order[len(z) // 5 :]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), float("inf"), 0
     for epoch in range(epochs):
         for rows in fitted[torch.randperm(len(fitted), generator=generator)].split(256):
-            loss = nn.functional.binary_cross_entropy_with_logits(model(z[rows])[:, 0], labels[rows])
+            loss = nn.functional.cross_entropy(model(z[rows]), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            loss_now = float(nn.functional.binary_cross_entropy_with_logits(model(z[held_out])[:, 0], labels[held_out]))
+            loss_now = float(nn.functional.cross_entropy(model(z[held_out]), labels[held_out]))
         if loss_now < best_loss:
             best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), loss_now, epoch
         if epoch - best_epoch >= 4:

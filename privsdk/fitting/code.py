@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privsdk.filters.code import context
 from privsdk.filters.couplings import Couplings
 from privsdk.fitting.flows import CouplingFlow, FlowTraining, Schedule
 from privsdk.progress import Progress
@@ -21,11 +20,10 @@ BATCH = 512
 SCORE_NOISE = 0.05
 
 
-def train_couplings(residual: Floats, scores: Floats, seed: int, report: Progress) -> Couplings:
-    """Couplings that make normal what an affine map has left, float32 [N, U], of people with ``scores`` [N, K]."""
-    standard = torch.from_numpy(residual)
-    about = torch.from_numpy(context(scores))
-    flow = CouplingFlow(residual.shape[1], COUPLINGS, WIDTH, scores.shape[1], seed)
+def train_couplings(residual: Floats, context: Floats, seed: int, report: Progress) -> Couplings:
+    """Couplings that make normal what the affine maps have left, float32 [N, U], given a ``context`` [N, C]."""
+    standard, about = torch.from_numpy(residual), torch.from_numpy(context)
+    flow = CouplingFlow(residual.shape[1], COUPLINGS, WIDTH, context.shape[1], seed)
     training = FlowTraining(flow, Schedule(STEPS, average=0.99))
     generator = torch.Generator().manual_seed(seed)
     while training.step < STEPS:

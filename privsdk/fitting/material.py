@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from privsdk.errors import UnworkablePairError, UsageError
 from privsdk.filters import posterior
 from privsdk.filters.scores import clipped
 from privsdk.fitting.data import FitData
-from privsdk.fitting.wish import Wish
-from privsdk.names import match
+from privsdk.fitting.wish import Label, Wish
+from privsdk.names import folded
 
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
@@ -25,18 +25,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """N posteriors with the K scores of their means and K labels, private ones first.
+    """N posteriors with the K scores of their means and the classes of L labels, private ones first.
 
-    ``belief`` is how likely each label is to be 1: the score's own probability for a public latent, whose
-    label was drawn from it, and the label itself where somebody has given it.  ``own`` says which rows are of
-    the user's own samples.
+    ``scores`` is float32 [N, K], ``labels`` int64 [N, L], each class in 0..C-1 of its label; ``own`` says which rows
+    are of the user's own samples.
     """
 
     mean: Floats
     variance: Floats
     scores: Floats
-    labels: Floats
-    belief: Floats
+    labels: NDArray[np.int64]
     own: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -66,15 +64,24 @@ class Material:
     measured_on: str
 
     def for_minmax(self, wish: Wish, used: NDArray[np.bool_]) -> FitData:
-        """Train and validation part for the min-max fit; several private labels become one class."""
+        """Train and validation part for the min-max fit.
+
+        Several private labels become one class; of a utility label of many classes each is a label of its own.
+        """
         part = self.train.beside(self.validation)
         hidden = len(wish.private)
+        counts = [len(label.classes) for label in wish.private_labels]
+        kept = [
+            # One column says all of a label that is true or not.
+            values[:, None] == np.arange(len(label.classes))[-len(label.attributes) :]
+            for label, values in zip(wish.utility_labels, part.labels[:, hidden:].T, strict=True)
+        ]
         return FitData(
             part.mean,
             part.variance,
-            posterior.classes(part.labels[:, :hidden]),
-            2**hidden,
-            part.labels[:, hidden:],
+            posterior.classes(part.labels[:, :hidden], counts),
+            int(np.prod(counts)),
+            np.concatenate(kept, axis=1).astype(np.float32),
             used,
         )
 
@@ -94,16 +101,13 @@ def gather(
     :raises UnworkablePairError: a label has one class only.
     :raises UsageError: own latents without labels, or labels that do not fit them.
     """
-    given = None if data is None else _own_labels(len(data), wish, labels, bundle.attributes)
-    scores = bundle.scores.only(wish.columns)
+    given = None if data is None else _own_labels(len(data), wish, labels)
+    scores = bundle.scores.only(wish.attributes)
     public = bundle.public
-    columns = list(wish.columns)
-    drawn = public.labels[:, columns].astype(np.float32)
+    drawn = np.stack([_classes(public.labels, label) for label in wish.labels], axis=1)
     _refuse_one_class(drawn, wish, "public latents")
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
-    public_scores = clipped(scores.scores(mean))
-    belief = (1 / (1 + np.exp(-public_scores))).astype(np.float32)
-    everyone = Part(mean, variance, public_scores, drawn, belief, np.zeros(len(mean), bool))
+    everyone = Part(mean, variance, clipped(scores.scores(mean)), drawn, np.zeros(len(mean), bool))
 
     order = np.random.default_rng([seed, 0]).permutation(len(everyone))
     check, validation, train = np.split(order, [len(order) // 4, 2 * len(order) // 5])
@@ -111,7 +115,7 @@ def gather(
     if data is None or given is None:
         return parts
     own = bundle.encode(data) if isinstance(data, np.ndarray) else data
-    mine = Part(own.mean, own.variance, clipped(scores.scores(own.mean)), given, given, np.ones(len(given), bool))
+    mine = Part(own.mean, own.variance, clipped(scores.scores(own.mean)), given, np.ones(len(given), bool))
     order = np.random.default_rng([seed, 1]).permutation(len(mine))
     chosen, fitted = np.split(order, [len(order) // 5])
     return Material(
@@ -122,22 +126,32 @@ def gather(
     )
 
 
-def _own_labels(count: int, wish: Wish, labels: Mapping[str, Any] | None, attributes: Sequence[str]) -> Floats:
-    by_name = {match(name, attributes): np.asarray(values) for name, values in (labels or {}).items()}
-    missing = [name for name in wish.names if name not in by_name]
+def _classes(labels: NDArray[np.integer], label: Label) -> NDArray[np.int64]:
+    """The class of each row, of labels of all attributes [N, A]: int64 [N]."""
+    own = labels[:, list(label.attributes)]
+    return own[:, 0].astype(np.int64) if own.shape[1] == 1 else own.argmax(axis=1)
+
+
+def _own_labels(count: int, wish: Wish, labels: Mapping[str, Any] | None) -> NDArray[np.int64]:
+    names = [label.name for label in wish.labels]
+    given = {folded(name): np.asarray(values) for name, values in (labels or {}).items()}
+    by_name = {name: given[folded(name)] for name in names if folded(name) in given}
+    missing = [name for name in names if name not in by_name]
     if missing:
         raise UsageError(f"samples were given to fit on without labels for {', '.join(missing)}: give labels=")
-    for name in wish.names:
-        if by_name[name].shape != (count,) or not np.isin(by_name[name], (0, 1)).all():
-            raise UsageError(f"the labels for {name} must be {count} numbers, each 0 or 1")
-    given = np.stack([by_name[name] for name in wish.names], axis=1).astype(np.float32)
-    _refuse_one_class(given, wish, "samples that were given")
-    return given
+    for label in wish.labels:
+        values, classes = by_name[label.name], range(len(label.classes))
+        if values.shape != (count,) or not np.isin(values, classes).all():
+            allowed = "0 or 1" if len(classes) == 2 else f"0 to {classes[-1]}"
+            raise UsageError(f"the labels for {label.name} must be {count} numbers, each {allowed}")
+    chosen = np.stack([by_name[name] for name in names], axis=1).astype(np.int64)
+    _refuse_one_class(chosen, wish, "samples that were given")
+    return chosen
 
 
-def _refuse_one_class(labels: Floats, wish: Wish, where: str) -> None:
-    for name, values in zip(wish.names, labels.T, strict=True):
-        if values.min(initial=1) == values.max(initial=0):
+def _refuse_one_class(labels: NDArray[np.int64], wish: Wish, where: str) -> None:
+    for label, values in zip(wish.labels, labels.T, strict=True):
+        if not len(values) or values.min() == values.max():
             raise UnworkablePairError(
-                f"{name} has one class only in the {where}: choose another label, or give samples of both classes"
+                f"{label.name} has one class only in the {where}: choose another label, or give samples of both classes"
             )

@@ -1,0 +1,61 @@
+"""Every filter on the same tasks: what leaks, what is kept, how far samples are moved.
+
+    PRIVSDK_DATA=... python -m benchmarks.frontier [--tasks ...] [--contenders ...] [--seeds 3]
+
+Filters are fitted from the bundle alone, as on a device; attackers are trained afresh on releases of the training
+partition (faces: also on those of people whom nothing has seen) and the strongest attack counts.  What is finished is
+kept in ``runs/``, so a run that was killed goes on where it was.  docs/measuring.md says how each figure is defined.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.frontier.domains import Domain
+from benchmarks.frontier.measure import measured
+from benchmarks.frontier.tasks import TASKS
+from benchmarks.table import Line, table
+from privsdk import bench
+from privsdk.store.folder import write_atomically
+
+BUNDLES = {"faces": "faces", "digits": "runs/bundles/mnist", "table": "runs/bundles/adult"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="all by default")
+    parser.add_argument("--contenders", nargs="+", default=["flow"], help="all by default")
+    parser.add_argument("--seeds", type=int, default=3, help="of fit and attack")
+    for domain, bundle in BUNDLES.items():
+        parser.add_argument(f"--{domain}", default=bundle, metavar="BUNDLE", help=f"{bundle} by default")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    asked = parser.parse_args(arguments)
+    if not (data := os.environ.get("PRIVSDK_DATA")):
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds celeba/, mnist/ and adult/")
+
+    domains: dict[str, Domain] = {}
+    lines = []
+    for name in asked.tasks:
+        task = TASKS[name]
+        if task.domain not in domains:
+            bundle = getattr(asked, task.domain)
+            domains[task.domain] = Domain(task.domain, bundle, Path(data), asked.runs, asked.threads)
+        for contender in asked.contenders:
+            found = [measured(domains[task.domain], task, contender, seed) for seed in range(asked.seeds)]
+            for figure in found[0].figures:
+                goal = task.goals.get(figure) if contender == "flow" else None
+                lines.append(Line(f"{name}: {contender}", figure, [one[figure] for one in found], goal))
+    print(f"{asked.seeds} seeds, {bench.cpu_name()}\n")
+    print(table(lines))
+    if asked.json is not None:
+        write_atomically(asked.json, json.dumps([line.to_json() for line in lines], indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""The recipe for digits and tables: what it reads and refuses, and a bundle of made-up samples."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the central trainer needs the extra 'export'")
+
+from export import to_onnx  # noqa: E402
+from export.__main__ import main  # noqa: E402
+from export.bernoulli import Settings  # noqa: E402
+from export.datasets import adult, mnist  # noqa: E402
+from export.datasets.labelled import TEST, TRAIN, VALID  # noqa: E402
+from export.networks.bernoulli import BernoulliVAE, DigitVAE, TableVAE  # noqa: E402
+from export.public_latents import separability  # noqa: E402
+from privsdk.bundle import Bundle  # noqa: E402
+from privsdk.errors import TrainingDataError  # noqa: E402
+
+ROW = (
+    "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174, 0, 40, "
+    "United-States, <=50K"
+)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """A compressed idx file of bytes."""
+    heading = np.array([0x800 + array.ndim, *array.shape], ">u4").tobytes()
+    return gzip.compress(heading + array.astype(np.uint8).tobytes())
+
+
+def write_digits(folder: Path, training: int = 480, test: int = 60) -> Path:
+    """Made-up digits: for each a row of ink of its own, and some dirt."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for count, images, labels in ((training, *mnist.FILES[:2]), (test, *mnist.FILES[2:])):
+        digits = np.arange(count) % 10
+        pixels = rng.integers(0, 40, (count, 28, 28))
+        for row in (0, 1):
+            pixels[np.arange(count), 2 * digits + 4 + row, 4:24] = rng.integers(200, 256, (count, 20))
+        (folder / images).write_bytes(idx(pixels))
+        (folder / labels).write_bytes(idx(digits))
+    return folder
+
+
+def write_rows(folder: Path, training: int = 480, test: int = 60) -> Path:
+    """Made-up people, half of them men who are married, old, and often rich."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for count, name, ending in ((training, "adult.data", ""), (test, "adult.test", ".")):
+        lines = ["|1x3 Cross validator", ROW.replace("State-gov", "?")]
+        for male in rng.integers(0, 2, count):
+            rich = rng.random() < (0.7 if male else 0.2)
+            fields = ROW.split(", ")
+            fields[0] = str(rng.integers(40, 90) if male else rng.integers(17, 50))
+            fields[3] = str(rng.choice(adult.EDUCATIONS))
+            fields[5], fields[7] = ("Married-civ-spouse", "Husband") if male else ("Divorced", "Unmarried")
+            fields[8] = str(rng.choice(adult.RACES[:2]))
+            fields[9] = "Male" if male else "Female"
+            fields[10] = "7688" if rich else "0"
+            fields[13] = str(rng.choice(["United-States", "Laos"]))
+            fields[14] = (">50K" if rich else "<=50K") + ending
+            lines.append(", ".join(fields))
+        (folder / name).write_text("\n".join(lines) + "\n\n")
+    return folder
+
+
+@pytest.fixture
+def export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``python -m export`` with these arguments."""
+
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0
+
+    return run
+
+
+def test_digits_are_read(tmp_path: Path) -> None:
+    digits = mnist.load(write_digits(tmp_path))
+    assert digits.samples.shape == (540, 28, 28)
+    assert [len(digits.part(partition)) for partition in (TRAIN, VALID, TEST)] == [440, 40, 60]
+    named = [{name for name, on in zip(digits.attributes, row, strict=True) if on} for row in digits.labels[:10]]
+    assert named[0] == {"Digit 0", "Circle", "Even"}
+    assert named[7] == {"Digit 7", "At least 5"}
+    assert named[9] == {"Digit 9", "Circle", "At least 5"}
+    assert (digits.labels[:, : len(digits.groups["Digit"])].sum(axis=1) == 1).all()
+
+
+def test_rows_become_one_hot_groups(tmp_path: Path) -> None:
+    rows = adult.load(write_rows(tmp_path))
+    assert rows.samples.shape == (540, 109)
+    assert [len(rows.part(partition)) for partition in (TRAIN, VALID, TEST)] == [408, 72, 60]
+    for group in np.split(rows.samples, np.cumsum(adult.SIZES)[:-1], axis=1):
+        assert (group.sum(axis=1) == 1).all()
+    (tmp_path / "adult.data").write_text(ROW)
+    samples, labels = adult.read_rows(tmp_path / "adult.data")
+    # 39 years; State-gov; Bachelors; ... a gain below 4,000; no loss; 40 hours; the United States.
+    assert np.flatnonzero(samples[0]).tolist() == [5, 17, 31, 39, 50, 59, 62, 68, 74, 84, 89]
+    assert dict(zip(adult.ATTRIBUTES, labels[0].tolist(), strict=True)) == {
+        "Sex": 1, "Income": 0, "Married": 0, "White": 1, "Born in the US": 1, "College degree": 1,
+    }  # fmt: skip
+
+
+GOOD = np.zeros((480, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no gzip", "cannot be unpacked"),
+        (idx(GOOD)[:-20], "cannot be unpacked"),
+        (gzip.compress(b""), "is no idx file"),
+        (gzip.compress(b"abc"), "is no idx file"),
+        (idx(GOOD[:, 0]), "is no idx file"),
+        (idx(np.zeros((480, 29, 28), np.uint8)), "is no idx file"),
+        (idx(GOOD[:0]), "is no idx file"),
+        (idx(GOOD[:479]), "holds 479 images"),
+        (gzip.compress(gzip.decompress(idx(GOOD)) + b"more"), "unpacks to 376340 bytes, not 376336"),
+        (gzip.compress(gzip.decompress(idx(GOOD))[:-1]), "unpacks to 376335 bytes, not 376336"),
+    ],
+)
+def test_damaged_digits_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    data = write_digits(tmp_path)
+    (data / mnist.FILES[0]).write_bytes(content)
+    with pytest.raises(TrainingDataError, match=message):
+        mnist.load(data)
+
+
+def test_a_missing_file_and_a_label_that_is_no_digit_are_refused(tmp_path: Path) -> None:
+    data = write_digits(tmp_path)
+    (data / mnist.FILES[1]).write_bytes(idx(np.full(480, 10)))
+    with pytest.raises(TrainingDataError, match="the label 10, which is no digit"):
+        mnist.load(data)
+    (data / mnist.FILES[1]).unlink()
+    with pytest.raises(TrainingDataError, match="is missing; MNIST is the four files"):
+        mnist.load(data)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Bachelors", "Baccalaureate", "line 1: education is 'Baccalaureate', which is unknown"),
+        ("39,", "old,", "line 1: age is 'old', which is unknown"),
+        ("Male", "male", "line 1: sex and income are 'male'"),
+        ("<=50K", "50K", "and '50K', which are unknown"),
+        (", 40", "", "line 1: 14 fields, not 15"),
+        ("39", "?", "no row without a '\\?'"),
+        (ROW, "", "no row without a '\\?'"),
+    ],
+)
+def test_damaged_rows_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "adult.data"
+    path.write_text(ROW.replace(old, new))
+    with pytest.raises(TrainingDataError, match=message):
+        adult.read_rows(path)
+
+
+def test_rows_that_are_not_there_or_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="adult.data is missing; Adult is the files"):
+        adult.load(tmp_path)
+    (tmp_path / "adult.data").write_bytes(b"\xff\xfe39")
+    with pytest.raises(TrainingDataError, match="is no UTF-8"):
+        adult.load(tmp_path)
+
+
+@pytest.mark.parametrize("network", [lambda: DigitVAE(10, 13), lambda: TableVAE(30, 6, adult.SIZES)])
+def test_the_graphs_equal_torch(network: Callable[[], BernoulliVAE]) -> None:
+    torch.manual_seed(0)
+    vae = to_onnx.as_exported(network())
+    with torch.no_grad():
+        vae.decoder[-2 if isinstance(vae, DigitVAE) else -1].weight *= 20  # so that what is decoded varies
+    graphs = {"encoder.onnx": to_onnx.encoder_graph(vae), "decoder.onnx": to_onnx.decoder_graph(vae)}
+    samples = np.random.default_rng(0).integers(0, 2, (300, *vae.sample_shape), dtype=np.uint8)
+    found = to_onnx.differences(vae, graphs, samples)
+    assert found["largest latent difference from torch"] < 1e-4
+    assert found["largest pixel difference from torch"] <= 1
+
+
+def test_a_drawn_row_has_one_1_in_each_group() -> None:
+    vae = TableVAE(30, 6, adult.SIZES)
+    logits = torch.full((4000, 109), -4.0)
+    logits[:, [0, 3]] = torch.tensor([0.0, -1.0])  # .5 and .27, and .018 for the other ten
+    rows = vae.drawn(logits, torch.Generator().manual_seed(0))
+    for group in rows.split(list(adult.SIZES), dim=1):
+        assert (group.sum(dim=1) == 1).all()
+    assert abs(rows[:, 0].float().mean() - 0.5 / (0.5 + 0.269 + 0.18)) < 0.03
+    assert (vae.to_samples(logits)[:, 0] == 1).all()
+
+
+def test_latents_of_another_shape_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    real, like, wider = (spread * rng.standard_normal((1500, 4)).astype(np.float32) for spread in (1, 1, 2))
+    assert all(0.45 < auroc < 0.55 for auroc in separability(real, like, seed=0).values())
+    assert all(auroc > 0.75 for auroc in separability(real, wider, seed=0).values())
+
+
+@pytest.mark.slow
+def test_made_up_digits_become_a_bundle(
+    tmp_path: Path, export: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, place = write_digits(tmp_path / "data"), tmp_path / "run", tmp_path / "bundles" / "digits"
+    place.parent.mkdir()
+    command = ("recipe", "digits", "--data", data, "--out", out, "--bundle", place, "--flow-steps", 60)
+    export(*command, "--epochs", 40, "--public-latents", 1000)
+    assert "Digit, accuracy: " in capsys.readouterr().out
+    bundle = Bundle.open(place)
+    bundle.verify()
+    assert (bundle.kind, bundle.sample_shape, bundle.latent_size) == ("digits", (28, 28), 10)
+    assert bundle.manifest["groups"] == {"Digit": list(mnist.DIGITS)}
+    assert len(bundle.public) == 1000
+    test = mnist.load(data).part(TEST)
+    latents = bundle.encode(test.samples)
+    said = bundle.scores.scores(latents.mean) > 0
+    assert (said == test.labels).mean() > 0.95
+    made = bundle.decode(latents.mean)
+    assert made.shape == test.samples.shape
+    assert np.abs(made.astype(int) - test.samples).mean() < 25
+    # What is trained already is not trained again, and other settings do not go on with it.
+    before = (out / "vae" / "last.pt").stat().st_mtime_ns
+    export(*command, "--epochs", 40, "--public-latents", 1000)
+    assert (out / "vae" / "last.pt").stat().st_mtime_ns == before
+    assert Bundle.open(place).digest == bundle.digest
+    with pytest.raises(TrainingDataError, match="holds a run with other settings"):
+        Settings.of("digits", data, 41, 60, 1000, 0).begin(out)
+    write_digits(data, training=500)
+    with pytest.raises(TrainingDataError, match="holds a run with other settings or data"):
+        Settings.of("digits", data, 40, 60, 1000, 0).begin(out)
+
+
+@pytest.mark.slow
+def test_made_up_rows_become_a_bundle(tmp_path: Path, export: Callable[..., None]) -> None:
+    data, out, place = write_rows(tmp_path / "data"), tmp_path / "run", tmp_path / "rows"
+    export(
+        *("recipe", "table", "--data", data, "--out", out, "--bundle", place),
+        *("--epochs", 100, "--flow-steps", 60, "--public-latents", 1000),
+    )
+    bundle = Bundle.open(place)
+    bundle.verify()
+    assert (bundle.kind, bundle.sample_shape, bundle.latent_size) == ("table", (109,), 30)
+    assert "groups" not in json.loads((place / "manifest.json").read_text())
+    test = adult.load(data).part(TEST)
+    latents = bundle.encode(test.samples)
+    said = bundle.scores.scores(latents.mean) > 0
+    assert (said == test.labels)[:, 0].mean() > 0.95
+    for group in np.split(bundle.decode(latents.mean), np.cumsum(adult.SIZES)[:-1], axis=1):
+        assert set(np.unique(group)) <= {0, 1}
+        assert (group.sum(axis=1) == 1).all()
+    card = (place / "MODEL_CARD.md").read_text()
+    assert "for rows of a table, frozen" in card
+    assert "408 rows of 408 people in the train partition" in card
