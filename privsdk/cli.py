@@ -52,7 +52,12 @@ MaxLeakageOption = Annotated[
 ]
 LabelAwareOption = Annotated[bool, typer.Option("--label-aware", help="minmax only: the filter is told labels.")]
 FormOption = Annotated[Literal["linear", "nonlinear"], typer.Option(help="minmax only: the filter's form.")]
-DivergenceOption = Annotated[Literal["l2", "kl"], typer.Option(help="minmax only: what --budget bounds.")]
+Divergence = Literal["l2", "kl", "reverse-kl", "chi-square"]
+DivergenceOption = Annotated[
+    Divergence, typer.Option(help="minmax only: what --budget bounds; of chi-square ln(1 + it).")
+]
+Scheme = Literal["dependable", "paper"]
+SchemeOption = Annotated[Scheme, typer.Option(help="minmax only: how it is trained; paper: as published.")]
 SeedOption = Annotated[int, typer.Option(help="The same seed fits the same filter.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads for encoding and decoding.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -86,6 +91,7 @@ def privatize(
     label_aware: LabelAwareOption = False,
     form: FormOption = "nonlinear",
     divergence: DivergenceOption = "l2",
+    scheme: SchemeOption = "dependable",
     seed: SeedOption = 0,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
@@ -99,7 +105,7 @@ def privatize(
     with _errors_in_words(), _progress(quiet) as on_progress:
         plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
         settings = privsdk.FitSettings(
-            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
+            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed
         )
         only_leakage = privsdk.FitSettings(max_leakage=max_leakage)
         if privatizer is not None and (private or utility or settings != only_leakage):
@@ -172,6 +178,7 @@ def fit(
     label_aware: LabelAwareOption = False,
     form: FormOption = "nonlinear",
     divergence: DivergenceOption = "l2",
+    scheme: SchemeOption = "dependable",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -186,7 +193,7 @@ def fit(
         if not (os.path.isdir(file.parent) and os.access(file.parent, os.W_OK)):
             raise privsdk.UsageError(f"{file} cannot be written: choose a folder that is there and can be written")
         settings = privsdk.FitSettings(
-            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, seed
+            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed
         )
         privatizer = privsdk.fitted(
             privsdk.Bundle.open(bundle), _split(private), _split(utility), settings, on_progress=on_progress

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,19 +15,27 @@ from numpy.typing import NDArray
 from privsdk import filters
 from privsdk.errors import PrivatizerError, UnworkablePairError, UsageError
 from privsdk.filters import divergences, posterior
+from privsdk.filters.chain import Polished
 from privsdk.filters.linear import LinearFilter
 from privsdk.filters.nonlinear import NonlinearFilter
+from privsdk.fitting.asked import Asked
 from privsdk.fitting.data import FitData
+from privsdk.reuse import FitSettings
 
 pytest.importorskip("torch")
 
 import torch
 
-from privsdk.fitting import minmax
-from privsdk.fitting.check import auroc, torch_attackers
+from privsdk.fitting.check import judge, torch_attackers
+from privsdk.fitting.minmax import budget as budgets
+from privsdk.fitting.minmax import draw, fit, fit_minmax, polish
+from privsdk.fitting.minmax.choice import gaussians, told
+from privsdk.fitting.minmax.recipe import RECIPES, Form, Recipe, Scheme, Step
 
 SIZE = 12
-FORMS = [("linear", True), ("nonlinear", True), ("nonlinear", False)]
+FORMS: list[tuple[Form, bool]] = [("linear", True), ("nonlinear", True), ("nonlinear", False)]
+IDS = ["linear", "nonlinear-aware", "nonlinear-free"]
+Filters = LinearFilter | NonlinearFilter
 
 
 def made_up(count: int, seed: int, classes: int = 2) -> FitData:
@@ -54,24 +66,46 @@ def released(fitted: filters.Filter, data: FitData, seed: int) -> NDArray[np.flo
     return fitted.perturb(data.mean, data.variance, seeds, data.private if fitted.label_aware else None)
 
 
-def leakage(z: NDArray[np.float32], other: NDArray[np.float32], data: FitData, held_out: FitData) -> float:
-    """Of attackers trained afresh on ``z``, judged on ``other``."""
-    labels, sought = data.private.astype(np.float32), held_out.private.astype(np.float32)
-    values = [auroc(attacker(z, labels, other), sought) for attacker in torch_attackers(0).values()]
-    return max(max(value, 1 - value) for value in values)
+def two_gaussians(count: int, seed: int) -> FitData:
+    """The private label moves the first dimension by 3 spreads, the utility label the second, on their own.
+
+    A filter that knows the label hides it with a shift of 1.5 each way, at a budget of 2.25; one that does not can
+    take the first dimension out, at a budget of 3.25 and what noise in its place costs.
+    """
+    rng = np.random.default_rng(seed)
+    private, utility = rng.integers(0, 2, count), rng.integers(0, 2, count)
+    mean = rng.normal(size=(count, 4)).astype(np.float32)
+    mean[:, 0] += 3 * private - 1.5
+    mean[:, 1] += 3 * utility - 1.5
+    variance = np.full_like(mean, 0.02)
+    return FitData(mean, variance, private, 2, utility[:, None].astype(np.float32), np.ones(4, bool))
 
 
-def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fits of a second, enough for all but what a filter hides."""
-    monkeypatch.setattr(minmax, "RESTARTS", 1)
-    monkeypatch.setattr(minmax, "STEPS", 20)
-    monkeypatch.setattr(minmax, "BATCH", 128)
-    monkeypatch.setattr(minmax, "WARM_UP", 5)
+def leakage(z: NDArray[np.float32], data: FitData) -> float:
+    """Of the strongest of attackers trained afresh on half of ``z`` and judged on the other, both ways."""
+    attackers = [*torch_attackers(11).values(), gaussians]
+    return max(judge(attacker, z, data.private, data.private_classes).leakage for attacker in attackers)
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten(monkeypatch)
+def kept(z: NDArray[np.float32], data: FitData) -> float:
+    return judge(torch_attackers(11)["logistic"], z, data.utility[:, 0]).leakage
+
+
+def shortened(recipe: Recipe) -> Recipe:
+    """For fits of a second, enough for all but what a filter hides."""
+    return replace(recipe, steps=20, check=10 if recipe.check else 0, starts=1, catch_up=5, batch=128)
+
+
+@pytest.fixture(scope="module")
+def short() -> Mapping[Scheme, Recipe]:
+    return {scheme: shortened(recipe) for scheme, recipe in RECIPES.items()}
+
+
+@pytest.fixture(scope="module")
+def short_fits(short: Mapping[Scheme, Recipe]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(fit, "RECIPES", short)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -79,86 +113,182 @@ def data() -> FitData:
     return made_up(1500, 0)
 
 
-@pytest.fixture(scope="module", params=FORMS, ids=lambda form: f"{form[0]}-{'aware' if form[1] else 'free'}")
-def fitted(request: pytest.FixtureRequest, data: FitData) -> minmax.LinearFilter | minmax.NonlinearFilter:
+@pytest.fixture(scope="module", params=FORMS, ids=IDS)
+def fitted(request: pytest.FixtureRequest, data: FitData, short: Mapping[Scheme, Recipe]) -> Filters:
     """A short fit of each form."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        shorten(monkeypatch)
-        return minmax.fit_minmax(data, *request.param)
+        monkeypatch.setattr(fit, "RECIPES", short)
+        return fit_minmax(data, *request.param)
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-def test_a_fresh_attacker_finds_less_and_the_utility_label_stays(
-    form: minmax.Form, aware: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("form", "aware"), FORMS, ids=IDS)
+def test_a_budget_that_suffices_brings_fresh_attackers_near_chance(
+    form: Form, aware: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(minmax, "RESTARTS", 1)
-    monkeypatch.setattr(minmax, "STEPS", 100)
-    monkeypatch.setattr(minmax, "BATCH", 128)
-    data, held_out = made_up(2500, 0), made_up(1500, 1)
-    fitted = minmax.fit_minmax(data, form, aware, budget=8.0)
-    before = leakage(data.mean, held_out.mean, data, held_out)
-    z, other = released(fitted, data, 1), released(fitted, held_out, 2)
-    assert before > 0.95
-    assert leakage(z, other, data, held_out) < before - 0.15
-    told = torch_attackers(0)["logistic"](z, data.utility[:, 0], other)
-    assert auroc(told, held_out.utility[:, 0]) > 0.9
+    recipe = replace(RECIPES["dependable"], starts=1, steps=200, batch=256)
+    monkeypatch.setattr(fit, "RECIPES", {"dependable": recipe})
+    held_out = two_gaussians(3000, 1)
+    fitted = fit_minmax(two_gaussians(3000, 0), form, aware, budget=4.5)
+    z = released(fitted, held_out, 2)
+    assert leakage(held_out.mean, held_out) > 0.97
+    assert leakage(z, held_out) < 0.6
+    assert kept(z, held_out) > 0.93
 
 
-@pytest.mark.parametrize("divergence", ["l2", "kl"])
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-@pytest.mark.usefixtures("short")
-def test_the_budget_holds_on_latents_not_fitted_on(
-    form: minmax.Form, aware: bool, divergence: minmax.Divergence, data: FitData
+@pytest.mark.parametrize(("form", "aware"), FORMS, ids=IDS)
+@pytest.mark.usefixtures("short_fits")
+def test_a_budget_that_does_not_suffice_hides_nothing_more(form: Form, aware: bool) -> None:
+    held_out = two_gaussians(3000, 1)
+    fitted = fit_minmax(two_gaussians(1500, 0), form, aware, budget=0.3)
+    # Whatever moves latents by .3 in the mean square leaves the classes' means at least 1.9 apart.
+    assert leakage(released(fitted, held_out, 2), held_out) > 0.8
+
+
+def test_an_attacker_that_reads_spreads_has_a_part_in_the_choice() -> None:
+    rng = np.random.default_rng(0)
+    data = two_gaussians(2000, 0)
+    data.mean[:, 0] = rng.normal(size=2000) * np.where(data.private, 2, 1)
+    assert judge(torch_attackers(0)["logistic"], data.mean, data.private).leakage < 0.56
+    nothing = LinearFilter(np.zeros((4, 4), np.float32), np.zeros((2, 4), np.float32), data.used, "l2", 1.0, 0.0)
+    leaked, still_told = told(nothing, data, 0)
+    assert leaked > 0.68
+    assert still_told > 0.97
+
+
+BUDGETS: dict[divergences.Divergence, float] = {"l2": 1.5, "kl": 30.0, "reverse-kl": 7.0, "chi-square": 20.0}
+
+
+@pytest.mark.parametrize("divergence", BUDGETS)
+@pytest.mark.parametrize(("form", "aware"), FORMS, ids=IDS)
+@pytest.mark.usefixtures("short_fits")
+def test_the_budget_holds_in_training_and_on_latents_not_fitted_on(
+    form: Form, aware: bool, divergence: divergences.Divergence, data: FitData
 ) -> None:
-    budget = {"l2": 1.5, "kl": 30.0}[divergence]
-    fitted = minmax.fit_minmax(data, form, aware, budget, divergence)
-    assert 0.9 * budget < fitted.reached <= 1.0001 * budget
+    budget = BUDGETS[divergence]
+    steps: list[Step] = []
+    fitted = fit_minmax(data, form, aware, budget, divergence, on_step=steps.append)
+    assert max(step.spent for step in steps) <= 1.0001 * budget
+    assert 0.5 * budget < fitted.reached <= 1.0001 * budget
+
     fresh = made_up(2000, 5)
-    seeds = np.arange(len(fresh), dtype=np.uint64)
-    shift = fitted.perturb(fresh.mean, fresh.variance, seeds, fresh.private) - posterior.sample(
-        fresh.mean, fresh.variance, seeds, fresh.used
-    )
-    if divergence == "l2":
-        measured = divergences.l2(shift)
-    elif isinstance(fitted, LinearFilter):
-        measured = divergences.kl(fitted.gamma_label[fresh.private], fresh.variance, fitted.gamma_noise.T)
+    if isinstance(fitted, LinearFilter):
+        shift, noise = fitted.gamma_label[fresh.private], fitted.gamma_noise.T
     else:
-        measured = divergences.kl(shift, fresh.variance)
-    assert measured.mean() < 1.1 * budget
+        seeds = np.arange(len(fresh), dtype=np.uint64)
+        entered = posterior.sample(fresh.mean, fresh.variance, seeds, fresh.used)
+        shift, noise = fitted.perturb(fresh.mean, fresh.variance, seeds, fresh.private) - entered, None
+    assert divergences.mean(divergence, shift, fresh.variance, noise)(1.0) < 1.1 * budget
 
 
-def test_the_default_budget_is_a_share_of_the_distance_between_samples(data: FitData) -> None:
-    draws = data.mean[:, data.used] + np.sqrt(data.variance[:, data.used]) * np.random.default_rng(0).standard_normal(
+@pytest.mark.parametrize("divergence", BUDGETS)
+def test_the_budget_in_training_is_the_closed_form(divergence: divergences.Divergence) -> None:
+    rng = np.random.default_rng(0)
+    shift, noise = (rng.normal(size=(rows, 5)).astype(np.float32) for rows in (2, 5))
+    width, share = rng.uniform(0.5, 1.5, size=5).astype(np.float32), np.array([0.25, 0.75], np.float32)
+    variance = np.broadcast_to(width**2 if divergence != "l2" else 1, (4, 5))
+    spent = divergences.mean(divergence, shift[[0, 1, 1, 1]], variance, noise.T)
+    limit = spent(0.1)
+    measured_against = torch.from_numpy(width if divergence != "l2" else np.ones_like(width))
+    parameters = [torch.from_numpy(array).requires_grad_() for array in (shift, noise)]
+    factor, said = budgets.Budget(divergence, limit).for_classes(
+        parameters[0], torch.from_numpy(share), parameters[1], measured_against
+    )
+    assert factor.item() == pytest.approx(0.1, rel=1e-3)
+    assert said == pytest.approx(limit)
+
+    # The factor follows the weights: a step along its derivative, and the budget still holds.
+    factor.backward()
+    step = 1e-3 * parameters[1].grad.numpy()
+    further = factor.item() + float((step * parameters[1].grad.numpy()).sum())
+    moved = divergences.mean(divergence, shift[[0, 1, 1, 1]], variance, (noise + step).T)
+    assert moved(further) == pytest.approx(limit, rel=1e-3)
+
+
+def test_the_default_budgets_are_what_a_share_of_the_distance_between_samples_spends(data: FitData) -> None:
+    used = data.used
+    draws = data.mean[:, used] + np.sqrt(data.variance[:, used]) * np.random.default_rng(0).standard_normal(
         (len(data), SIZE - 1)
     )
     between = np.mean(np.sum((draws - draws[::-1]) ** 2, axis=1))
-    assert minmax.default_budget(data, "l2") == pytest.approx(minmax.BUDGET_SHARE * between, rel=0.1)
-    assert minmax.default_budget(data, "kl") > minmax.default_budget(data, "l2")
+    l2 = budgets.default_budget(data, "l2")
+    assert l2 == pytest.approx(budgets.BUDGET_SHARE * between, rel=0.1)
+    shift = np.full((len(data), SIZE - 1), np.sqrt(l2 / (SIZE - 1)))
+    for divergence in divergences.DIVERGENCES:
+        spent = divergences.mean(divergence, shift, data.variance[:, used])(1.0)
+        assert budgets.default_budget(data, divergence) == pytest.approx(spent, rel=1e-4)
 
 
-@pytest.mark.parametrize(("form", "aware"), FORMS)
-@pytest.mark.usefixtures("short")
-def test_the_same_seed_gives_the_same_filter_and_torch_stays_as_it_was(
-    form: minmax.Form, aware: bool, data: FitData, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("short_fits")
+def test_the_papers_scheme_has_one_adversary_and_another_filter(data: FitData) -> None:
+    steps: dict[Scheme, list[Step]] = {scheme: [] for scheme in get_args(Scheme)}
+    fits = [fit_minmax(data, budget=1.5, scheme=scheme, on_step=told.append) for scheme, told in steps.items()]
+    assert [len(step.adversary_losses) for step in steps["paper"]] == [1] * 20
+    assert len(steps["dependable"][0].adversary_losses) > 1
+    assert [one.reached for one in fits] == pytest.approx([1.5, 1.5], rel=1e-4)
+    assert not np.array_equal(released(fits[0], data, 0), released(fits[1], data, 0))
+
+
+def test_the_start_that_fresh_attackers_find_best_goes_on(
+    data: FitData, short: Mapping[Scheme, Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(minmax, "RESTARTS", 2)
+    monkeypatch.setattr(fit, "RECIPES", {"dependable": replace(short["dependable"], starts=2, steps=40)})
+    found = iter([(0.9, 0.9), (0.8, 0.9), (0.7, 0.9), (0.6, 0.5), (0.7, 0.8)])
+    filters_told: list[filters.Filter] = []
+
+    def scripted(fitted: filters.Filter, data: FitData, seed: int) -> tuple[float, float]:
+        filters_told.append(fitted)
+        return next(found)
+
+    monkeypatch.setattr(fit, "told", scripted)
+    steps: list[Step] = []
+    best = fit_minmax(data, on_step=steps.append)
+    assert [step.start for step in steps] == [0] * 10 + [1] * 40
+    assert best is filters_told[2]
+
+
+def test_a_fit_that_attackers_find_no_better_ends_early(
+    data: FitData, short: Mapping[Scheme, Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "RECIPES", {"dependable": replace(short["dependable"], steps=100, patience=2)})
+    monkeypatch.setattr(fit, "told", lambda fitted, data, seed: (0.7, 0.8))
+    steps: list[Step] = []
+    calls: list[tuple[int, int]] = []
+    fit_minmax(data, on_step=steps.append, on_progress=lambda stage, done, total: calls.append((done, total)))
+    assert len(steps) == 30
+    assert calls[-1] == (100, 100)
+
+
+@pytest.mark.usefixtures("short_fits")
+def test_the_training_can_be_drawn(data: FitData) -> None:
+    pytest.importorskip("matplotlib")
+    steps: list[Step] = []
+    fit_minmax(data, on_step=steps.append)
+    losses, spent = draw(steps).axes
+    assert len(losses.lines) == len(steps[0].adversary_losses) + 1
+    assert losses.lines[-1].get_ydata().tolist() == [step.utility_loss for step in steps]
+    assert spent.lines[0].get_ydata().tolist() == [step.spent for step in steps]
+
+
+@pytest.mark.parametrize(("form", "aware"), FORMS, ids=IDS)
+def test_the_same_seed_gives_the_same_filter_and_torch_stays_as_it_was(
+    form: Form, aware: bool, data: FitData, short: Mapping[Scheme, Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "RECIPES", {"dependable": replace(short["dependable"], starts=2, steps=10, check=5)})
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    first = minmax.fit_minmax(data, form, aware, seed=3)
-    again = minmax.fit_minmax(data, form, aware, seed=3)
-    other = minmax.fit_minmax(data, form, aware, seed=4)
+    first = fit_minmax(data, form, aware, seed=3)
+    again = fit_minmax(data, form, aware, seed=3)
+    other = fit_minmax(data, form, aware, seed=4)
     assert torch.get_num_threads() == threads
     assert all(np.array_equal(array, again.arrays()[name]) for name, array in first.arrays().items())
     assert not all(np.array_equal(array, other.arrays()[name]) for name, array in first.arrays().items())
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_fits")
 def test_progress_ends_at_its_total(data: FitData) -> None:
     calls: list[tuple[str, int, int]] = []
-    minmax.fit_minmax(data, on_progress=lambda *call: calls.append(call))
-    for stage in ("min-max", "choice"):
-        done = [(step, total) for name, step, total in calls if name == stage]
-        assert done == [(step, len(done)) for step in range(1, len(done) + 1)]
+    fit_minmax(data, on_progress=lambda *call: calls.append(call))
+    assert calls == [("min-max", step, 20) for step in [*range(1, 21), 20]]
 
 
 def test_a_filter_comes_back_from_its_arrays(fitted: filters.Filter, data: FitData) -> None:
@@ -199,21 +329,21 @@ def test_unused_dimensions_leave_as_fresh_noise(fitted: filters.Filter, data: Fi
     assert z[:, -1].std() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_fits")
 def test_several_private_classes_are_hidden_together() -> None:
     data = made_up(1500, 0, classes=4)
-    fitted = minmax.fit_minmax(data, "linear", True)
+    fitted = fit_minmax(data, "linear", True)
     assert isinstance(fitted, LinearFilter)
     assert fitted.gamma_label.shape == (4, SIZE)
-    aware = minmax.fit_minmax(data, "nonlinear", True)
+    aware = fit_minmax(data, "nonlinear", True)
     assert isinstance(aware, NonlinearFilter)
     assert aware.private_classes == 4
 
 
 @pytest.mark.parametrize("form", ["linear", "nonlinear"])
-@pytest.mark.usefixtures("short")
-def test_labels_that_do_not_fit_are_refused(form: minmax.Form, data: FitData) -> None:
-    fitted = minmax.fit_minmax(data, form, True)
+@pytest.mark.usefixtures("short_fits")
+def test_labels_that_do_not_fit_are_refused(form: Form, data: FitData) -> None:
+    fitted = fit_minmax(data, form, True)
     seeds = np.arange(len(data), dtype=np.uint64)
     wrong = {
         "label-aware": None,
@@ -232,9 +362,58 @@ def test_labels_that_do_not_fit_are_refused(form: minmax.Form, data: FitData) ->
 
 def test_fits_that_cannot_work_are_refused(data: FitData) -> None:
     with pytest.raises(UnworkablePairError, match="hide"):
-        minmax.fit_minmax(data[data.private == 0])
+        fit_minmax(data[data.private == 0])
     with pytest.raises(UnworkablePairError, match="keep"):
-        minmax.fit_minmax(data[data.utility[:, 0] == 0])
+        fit_minmax(data[data.utility[:, 0] == 0])
+    few = np.concatenate([np.flatnonzero(data.private == 0), np.flatnonzero(data.private == 1)[:4]])
+    with pytest.raises(UnworkablePairError, match="only 4 samples"):
+        fit_minmax(data[few])
+
+
+def test_a_polish_that_helps_is_kept_and_comes_back_from_its_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPES["dependable"], starts=1, steps=75, batch=256)
+    monkeypatch.setattr(fit, "RECIPES", {"dependable": recipe})
+    data, held_out = two_gaussians(3000, 0), two_gaussians(3000, 1)
+    towards = np.array([[0.7, 0, 0, 0], [-0.7, 0, 0, 0]], np.float32)
+    base = LinearFilter(np.zeros((4, 4), np.float32), towards, data.used, "l2", 1.0, 0.49)
+    polished = polish(base, data, budget=3.0)
+    assert isinstance(polished, Polished)
+    assert polished.label_aware
+    before, after = released(base, held_out, 2), released(polished, held_out, 2)
+    assert leakage(after, held_out) < leakage(before, held_out) - 0.05
+    assert kept(after, held_out) > 0.93
+    moved = np.square(after - before).sum(axis=1).mean()
+    assert 0.1 < moved < 1.1 * 3.0
+
+    loaded = filters.load(polished.kind, json.loads(json.dumps(polished.settings())), polished.arrays())
+    assert np.array_equal(released(loaded, held_out, 2), after)
+    with pytest.raises(PrivatizerError, match="damaged"):
+        filters.load(polished.kind, {}, polished.arrays())
+    with pytest.raises(PrivatizerError, match="no label"):
+        Polished(base, base)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [(0.698, 0.9), (0.6, 0.89)],
+    ids=["leaks as much", "costs too much of the utility"],
+)
+@pytest.mark.usefixtures("short_fits")
+def test_a_polish_that_does_not_help_is_not_kept(
+    after: tuple[float, float], data: FitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = LinearFilter(np.zeros((SIZE, SIZE), np.float32), np.zeros((2, SIZE), np.float32), data.used, "l2", 1.0, 0.0)
+    module = sys.modules[polish.__module__]
+    monkeypatch.setattr(module, "told", lambda fitted, data, seed: (0.7, 0.9) if fitted is base else after)
+    assert polish(base, data) is base
+
+
+def test_a_scheme_is_for_this_method_and_one_of_two() -> None:
+    settings = asdict(FitSettings(method="minmax", scheme="paper"))
+    assert Asked(**settings).scheme == "paper"
+    for other, message in (({"scheme": "another"}, "no scheme"), ({"method": "flow"}, "scheme is for method minmax")):
+        with pytest.raises(UsageError, match=message):
+            Asked(**{**settings, **other})
 
 
 def test_parts_of_the_data_are_disjoint_and_repeat_themselves(data: FitData) -> None:

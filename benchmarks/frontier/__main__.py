@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.frontier.contenders import CONTENDERS
 from benchmarks.frontier.domains import Domain
 from benchmarks.frontier.measure import measured
 from benchmarks.frontier.tasks import TASKS
@@ -28,7 +29,7 @@ BUNDLES = {"faces": "faces", "digits": "runs/bundles/mnist", "table": "runs/bund
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="all by default")
-    parser.add_argument("--contenders", nargs="+", default=["flow"], help="all by default")
+    parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), help="as above")
     parser.add_argument("--seeds", type=int, default=3, help="of fit and attack")
     for domain, bundle in BUNDLES.items():
         parser.add_argument(f"--{domain}", default=bundle, metavar="BUNDLE", help=f"{bundle} by default")

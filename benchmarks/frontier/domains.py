@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
 from privsdk.audit import metrics
 from privsdk.audit.protocols import BOTH, TRAINING_PARTITION, Released
 from privsdk.codec import Latents
-from privsdk.privatizer import Privatizer
 
 DATA = {"faces": "celeba", "digits": "mnist", "table": "adult"}
 MOST_TRAINING = 20_000  # releases that attackers are trained on, of data sets that have more
@@ -45,7 +44,6 @@ class Domain:
         self.bundle = privsdk.Bundle.open(bundle, threads)
         self.folder = runs / f"frontier-{name}-{self.bundle.digest[:12]}"
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-        (self.folder / "privatizers").mkdir(exist_ok=True)
         self.cells = Cells(self.folder / "cells")
         self.threads = threads
         self.protocols = BOTH if name == "faces" else (TRAINING_PARTITION,)
@@ -120,10 +118,3 @@ class Domain:
         """The draws of a device whose key depends on ``seed`` alone, one a sample."""
         digest = hashlib.sha256(f"frontier {seed}".encode()).digest()
         return np.random.default_rng(list(digest)).integers(0, 2**63, len(self.data.partition), dtype=np.uint64)
-
-    def privatizer(self, name: str, fit: Callable[[], Privatizer]) -> Privatizer:
-        """A fitted one, kept: several figures are measured of it."""
-        path = self.folder / "privatizers" / f"{name.replace(' ', '-').replace(',', '')}.privatizer"
-        if not path.exists():
-            fit().save(path)
-        return Privatizer.load(path, self.bundle)

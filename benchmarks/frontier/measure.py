@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import privsdk
 from benchmarks.cells import Cell, alone
+from benchmarks.frontier.contenders import CONTENDERS
 from benchmarks.frontier.domains import Domain
 from benchmarks.frontier.tasks import Task
 from privsdk.audit import metrics
@@ -31,9 +31,7 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
     """Leakage, accuracies and distortion of one contender's releases, by attackers trained afresh."""
 
     def measure() -> Cell:
-        began = time.perf_counter()
         z, notes = released(domain, task, contender, seed)
-        notes["seconds to fit and release"] = time.perf_counter() - began
         figures: dict[str, Estimate] = {}
         sought = {label: domain.classes(label) for label in task.private}
         if len(task.private) > 1:
@@ -65,16 +63,15 @@ def called(task: Task, contender: str) -> str:
 
 
 def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, dict[str, Any]]:
-    """The perturbed latents of all samples, float32 [N, Z], and how they were made."""
+    """The perturbed latents of all samples, float32 [N, Z], and how long the fit took."""
     if contender == "unfiltered":
         return domain.latents.mean, {}
-    settings = task.settings if contender == "flow" else {}
-    privatizer = domain.privatizer(
-        f"{called(task, contender)} {seed}",
-        lambda: privsdk.fit(domain.bundle, task.private, task.utility, seed=seed, **settings),
-    )
-    z = privatizer.filter.perturb(domain.latents.mean, domain.latents.variance, domain.seeds(seed))
-    return z, {"record": privatizer.record}
+    began = time.perf_counter()
+    fitted = CONTENDERS[contender](domain, task, seed)
+    seconds = time.perf_counter() - began
+    private = domain.combined(task.private) if fitted.label_aware else None
+    z = fitted.perturb(domain.latents.mean, domain.latents.variance, domain.seeds(seed), private)
+    return z, {"fit seconds": seconds, "settings": {**fitted.settings()}}
 
 
 def read(domain: Domain, z: Floats, label: str, seed: int) -> dict[str, Estimate]:

@@ -13,7 +13,8 @@ from benchmarks.table import Goal
 class Task:
     """One line of what the default filter must reach.
 
-    ``settings`` are arguments of ``privsdk.fit``; ``goals`` bound figures of ``benchmarks.frontier.measure``.
+    ``settings`` are arguments of ``privsdk.fit``; ``goals`` bound figures of ``benchmarks.frontier.measure``.  Filters
+    are fitted from the bundle alone, or on that and as many labelled latents of the training partition as ``own`` says.
     """
 
     domain: str
@@ -21,6 +22,7 @@ class Task:
     utility: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     goals: Mapping[str, Goal] = field(default_factory=dict)
+    own: int = 0
 
 
 def at_least(limit: float) -> Goal:
@@ -32,7 +34,7 @@ TASKS: Mapping[str, Task] = {
         "table",
         ("Sex",),
         ("Income",),
-        {},
+        {"fairness": 0.05},
         {
             "leakage Sex": Goal(0.57),
             "balanced accuracy Sex": Goal(0.54),
@@ -53,6 +55,7 @@ TASKS: Mapping[str, Task] = {
         ("Circle",),
         {},
         {"accuracy Digit": Goal(0.225), "accuracy Circle": at_least(0.97)},
+        own=20_000,
     ),
     "at least 5, parity": Task(
         "digits",
@@ -60,6 +63,7 @@ TASKS: Mapping[str, Task] = {
         ("Even",),
         {},
         {"accuracy At least 5": Goal(0.605), "accuracy Even": at_least(0.965)},
+        own=20_000,
     ),
     "at least 5, parity and circle": Task(
         "digits",
@@ -67,6 +71,7 @@ TASKS: Mapping[str, Task] = {
         ("Even", "Circle"),
         {},
         {"accuracy At least 5": Goal(0.715), "accuracy Even": at_least(0.965), "accuracy Circle": at_least(0.96)},
+        own=20_000,
     ),
     "male": Task("faces", ("Male",), ("Smiling",), {}, {"leakage Male": Goal(0.585), "lost Smiling": Goal(0.005)}),
     "male, rho": Task(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,21 +49,30 @@ def load(kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np
 
     :raises PrivatizerError: no filter is of this kind, or something of it is missing.
     """
+    from privsdk.filters.chain import Polished
+    from privsdk.filters.erasure import ErasureFilter
     from privsdk.filters.flow import FlowFilter
+    from privsdk.filters.gaussian_mechanism import GaussianMechanism
+    from privsdk.filters.linear import LinearFilter
+    from privsdk.filters.nonlinear import NonlinearFilter
+    from privsdk.filters.optimal_transport import OptimalTransport
+    from privsdk.filters.rank_resample import RankResample
 
+    kinds: dict[str, Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Filter]] = {
+        FlowFilter.kind: FlowFilter.from_arrays,
+        LinearFilter.kind: LinearFilter.from_arrays,
+        NonlinearFilter.kind: NonlinearFilter.from_arrays,
+        GaussianMechanism.kind: GaussianMechanism.from_arrays,
+        ErasureFilter.kind: ErasureFilter.from_arrays,
+        OptimalTransport.kind: OptimalTransport.from_arrays,
+        RankResample.kind: RankResample.from_arrays,
+        Polished.kind: Polished.from_arrays,
+    }
+    if kind not in kinds:
+        raise PrivatizerError(
+            f"there is no filter of kind {kind!r}: it was saved by another version of privsdk; fit it again"
+        )
     try:
-        if kind == FlowFilter.kind:
-            return FlowFilter.from_arrays(settings, arrays)
-        if kind == "linear":
-            from privsdk.filters.linear import LinearFilter
-
-            return LinearFilter.from_arrays(settings, arrays)
-        if kind == "nonlinear":
-            from privsdk.filters.nonlinear import NonlinearFilter
-
-            return NonlinearFilter.from_arrays(settings, arrays)
+        return kinds[kind](settings, arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise PrivatizerError(f"the {kind} filter is damaged ({error}): fit it again") from error
-    raise PrivatizerError(
-        f"there is no filter of kind {kind!r}: it was saved by another version of privsdk; fit it again"
-    )

@@ -22,8 +22,9 @@ class LinearFilter:
 
     Label-aware: ``perturb`` needs the private label y of every sample.  ``gamma_noise`` is G', float32
     [Z, Z], so that a row eps adds eps G'; ``gamma_label`` is D', float32 [C, Z], the shift of each of C
-    classes; ``used`` is bool [Z].  ``budget`` bounds the mean over samples of the ``divergence``, "l2" or
-    "kl" (``filters.divergences``), and ``reached`` is its value on what the filter was fitted on.
+    classes; ``used`` is bool [Z].  ``budget`` bounds the mean over samples of the ``divergence``, "l2", "kl",
+    "reverse-kl" or "chi-square" (10), and ``reached`` is its value, by ``filters.divergences.mean``, on latents
+    that the filter was not trained on; of "chi-square" it is the bound that holds for every sample.
     """
 
     kind: ClassVar[str] = "linear"

@@ -25,8 +25,8 @@ class NonlinearFilter:
     ``weights`` are float32 [in, out], ``biases`` float32 [out], first layer first; ``skip`` is the linear
     path, float32 [I, Z] for I = Z + E + C inputs: Z of the latent, E of noise, one for each of C private
     classes (C = 0: label-free).  ``used`` is bool [Z].  ``budget`` bounds the mean over samples of the
-    ``divergence``, "l2" or "kl" (``filters.divergences``), and ``reached`` is its value on what the filter
-    was fitted on.
+    ``divergence`` of the shift, "l2", "kl", "reverse-kl" or "chi-square" (10), and ``reached`` is its value, by
+    ``filters.divergences.mean``, on latents that the filter was not trained on.
     """
 
     kind: ClassVar[str] = "nonlinear"

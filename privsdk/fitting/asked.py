@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from numbers import Real
+from typing import Literal
 
 from privsdk.errors import MissingExtraError, UsageError
+from privsdk.filters.divergences import DIVERGENCES
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,12 @@ class Asked:
     fairness: float | None
     a: float
     rho: float
-    budget: float | None
+    budget: float | Literal["auto"] | None
     max_leakage: float | None
     label_aware: bool
     form: str
     divergence: str
+    scheme: str
     seed: int
 
     def __post_init__(self) -> None:
@@ -32,6 +35,7 @@ class Asked:
                 "label_aware": self.label_aware,
                 "form": self.form != "nonlinear",
                 "divergence": self.divergence != "l2",
+                "scheme": self.scheme != "dependable",
             }
         else:
             others = {"fairness": self.fairness is not None, "a": self.a != 1, "rho": self.rho != 1}
@@ -42,8 +46,10 @@ class Asked:
             raise UsageError(f"there is no min-max filter {self.form!r}: choose 'linear' or 'nonlinear'")
         if self.form == "linear" and not self.label_aware:
             raise UsageError("the linear filter (23) takes the private label: add label_aware, or choose 'nonlinear'")
-        if self.divergence not in ("l2", "kl"):
-            raise UsageError(f"there is no divergence {self.divergence!r}: choose 'l2' or 'kl'")
+        if self.divergence not in DIVERGENCES:
+            raise UsageError(f"there is no divergence {self.divergence!r}: choose one of {', '.join(DIVERGENCES)}")
+        if self.scheme not in ("dependable", "paper"):
+            raise UsageError(f"there is no scheme {self.scheme!r}: choose 'dependable' or 'paper'")
         if self.method == "minmax" and find_spec("torch") is None:
             raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
         if self.fairness is not None and not 0 <= self.fairness < float("inf"):
@@ -53,9 +59,27 @@ class Asked:
         if not 0 < self.rho <= 1:
             raise UsageError(f"rho is {self.rho}: it is above 0 and at most 1 (the whole code is kept)")
         budget: object = self.budget
-        if budget is not None and not (isinstance(budget, Real) and 0 < float(budget) < float("inf")):
-            raise UsageError(f"the budget is {self.budget!r}: it is a number above 0")
+        if budget == "auto":
+            self._check_auto()
+        elif budget is not None and not (isinstance(budget, Real) and 0 < float(budget) < float("inf")):
+            raise UsageError(f"the budget is {self.budget!r}: it is a number above 0, or 'auto'")
         if self.max_leakage is not None and not 0.5 <= self.max_leakage <= 1:
             raise UsageError(f"max_leakage is {self.max_leakage}: leakage lies between 0.5 (chance) and 1")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"the seed is {self.seed}: it is a whole number from 0 to 2**63 - 1")
+
+    @property
+    def bound(self) -> float | None:
+        """The distortion budget, where it is a number."""
+        return None if self.budget is None or self.budget == "auto" else float(self.budget)
+
+    def _check_auto(self) -> None:
+        if self.method != "flow":
+            raise UsageError("budget='auto' is for method flow: give a number, or choose that method")
+        if self.max_leakage is None:
+            raise UsageError(
+                "budget='auto' finds what leaks at most max_leakage: give that too, or leave the budget out, which keeps "
+                "the utility to about .005 and says what that leaves"
+            )
+        if self.fairness is not None or self.a != 1 or self.rho != 1:
+            raise UsageError("budget='auto' chooses fairness, a and rho: leave these out, or the budget")

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import UsageError
+from privsdk.errors import UnworkablePairError, UsageError
+from privsdk.filters import posterior
+
+HANDFUL = 10  # samples of a class, with fewer of which nothing can be said of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +70,43 @@ class FitData:
         order = np.random.default_rng(seed).permutation(len(self))
         ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         return tuple(self[order[start:end]] for start, end in zip(ends, ends[1:], strict=False))
+
+    def draw(self, seed: int) -> NDArray[np.float32]:
+        """One posterior sample of each row, float32 [N, Z], as it enters a filter; unused dimensions are noise."""
+        seeds = np.random.default_rng(seed).integers(0, 2**63, len(self), dtype=np.uint64)
+        return posterior.sample(self.mean, self.variance, seeds, self.used)
+
+    def check_workable(self, least: int = HANDFUL) -> None:
+        """Refuses labels that no filter can be fitted for, with the reason.
+
+        ``least`` is how many samples each class must have.  Where several labels are private the classes are their
+        combinations; a fit that can do with rare ones, or without some, takes a smaller number, 0 at the least.
+
+        :raises UnworkablePairError: a label has one class, a class has too few samples, or the utility labels tell the
+            private one outright.
+        """
+        private = np.bincount(self.private, minlength=self.private_classes)
+        if np.count_nonzero(private) < 2:
+            raise UnworkablePairError("the private label has one class only: there is nothing to hide")
+        if private.min() < least:
+            raise UnworkablePairError(
+                f"class {private.argmin()} of the private label has {private.min()} samples, too few to learn what "
+                f"gives it away: give at least {least}, or choose another label"
+            )
+        for number, labels in enumerate(self.utility.T):
+            name = "the utility label" if self.utility.shape[1] == 1 else f"utility label {number + 1}"
+            utility = np.bincount(labels.astype(np.int64), minlength=2)
+            if not utility.all():
+                raise UnworkablePairError(f"{name} has one class only: there is nothing to keep")
+            if utility.min() < least:
+                raise UnworkablePairError(
+                    f"class {utility.argmin()} of {name} has {utility.min()} samples, too few to learn what keeps it: "
+                    f"give at least {least}, or choose another label"
+                )
+        kinds, kind = np.unique(self.utility, axis=0, return_inverse=True)
+        pairs = np.unique(kind.reshape(-1) * self.private_classes + self.private)
+        if len(pairs) == len(kinds):
+            raise UnworkablePairError(
+                "whoever knows the utility labels of these samples knows their private label: one cannot be kept and "
+                "the other hidden"
+            )

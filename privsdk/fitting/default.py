@@ -1,19 +1,19 @@
-"""The default filter's fit: fair score, code, and the settings that hold a distortion budget."""
+"""The default filter's fit: code, fair score, and the dials as they were asked for or are chosen."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import NotReachedError
 from privsdk.filters.code import CodeFlow, ConditionalAffine, context
 from privsdk.filters.flow import FlowFilter
+from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
-from privsdk.fitting.fair_score import Candidate, Candidates
+from privsdk.fitting.dials import Parts, apart, by_leakage, by_utility, distortion, within_budget
+from privsdk.fitting.fair_score import Candidates
 from privsdk.fitting.material import Material, Part
 from privsdk.fitting.wish import Wish
 from privsdk.progress import Progress
@@ -23,48 +23,38 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-FAIRNESS = (0.0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 1.0)
-# What a classifier that reads the utility score may lose; with the rest of what the filter costs, that becomes about
-# .005.
-UTILITY_LOST = 0.004
 BLUR = 0.05  # of the user's own scores
 DRAWS = 4
 MATCHING = 2
 POPULATION = 4096
-SMALLER_A = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 
 def fit_flow(
     bundle: Bundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
 ) -> tuple[FlowFilter, dict[str, Any]]:
     """The filter, and what was chosen on the way for the record."""
-    hidden = wish.columns[: len(wish.private)]
-    train, validation = material.train, material.validation
+    validation = material.validation
     rng = np.random.default_rng([asked.seed, 3])
-    code = _code(bundle, wish, train, asked.seed, rng, with_torch, report)
-
-    report("fair score", 0, 1)
-    people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
-    candidates = Candidates(people, others, hidden, asked.seed)
-    chosen = _chosen(candidates) if asked.fairness is None else candidates(asked.fairness)
-    report("fair score", 1, 1)
-    fitted = FlowFilter(
-        bundle.scores.only(wish.attributes),
-        bundle.flow,
-        code,
-        chosen.score,
-        people[: np.sum(~train.own)][:POPULATION],
-        sum(len(own) for own in hidden),
-        asked.a,
-        asked.rho,
-    )
+    parts = learn(bundle, wish, material, asked.seed, rng, with_torch, report)
     seeds = rng.integers(0, 2**63, len(validation), dtype=np.uint64)
-    if asked.budget is not None:
-        fitted, chosen = _within_budget(fitted, chosen, candidates, validation, seeds, asked)
+    recorded: dict[str, Any] = {}
+    if asked.budget == "auto":
+        attackers = checking.torch_attackers(asked.seed) if with_torch else checking.numpy_attackers()
+        aim, checked = float(asked.max_leakage or 1), len(material.check)
+        trial = by_leakage(parts, validation, checked, seeds, wish, aim, attackers, bundle.gaps, report)
+        chosen, fitted = trial.choice, parts.filter(trial.choice, trial.a, trial.rho)
+        recorded = {"validation_leakage": trial.leakage, "margin": trial.margin}
+    else:
+        report("fair score", 0, 1)
+        chosen = by_utility(parts.candidates) if asked.fairness is None else parts.candidates(asked.fairness)
+        report("fair score", 1, 1)
+        fitted = parts.filter(chosen, asked.a, asked.rho)
+        if asked.bound is not None:
+            fitted, chosen = within_budget(parts, chosen, validation, seeds, asked)
     released = fitted.perturb(validation.mean, validation.variance, seeds)
     moved = distortion(released, validation, bundle.used)
     residual = np.abs(fitted.scores.scores(released) - fitted.targets(validation.scores, seeds)).max(axis=1)
-    return fitted, {
+    return fitted, recorded | {
         "fairness": chosen.fairness,
         "fair_score_lost": chosen.lost,
         "fair_score_leakage": chosen.leakage,
@@ -72,9 +62,33 @@ def fit_flow(
         "rho": fitted.rho,
         "budget": asked.budget,
         "distortion": moved,
-        "distortion_share": moved / _apart(validation, bundle.used),
+        "distortion_share": moved / apart(validation, bundle.used),
         "score_residual": float(np.quantile(residual, 0.99)),
     }
+
+
+def learn(
+    bundle: Bundle,
+    wish: Wish,
+    material: Material,
+    seed: int,
+    rng: np.random.Generator,
+    with_torch: bool,
+    report: Progress,
+) -> Parts:
+    """All that does not depend on the dials."""
+    hidden = wish.columns[: len(wish.private)]
+    train, validation = material.train, material.validation
+    code = _code(bundle, wish, train, seed, rng, with_torch, report)
+    people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
+    return Parts(
+        bundle.scores.only(wish.attributes),
+        bundle.flow,
+        code,
+        people[: np.sum(~train.own)][:POPULATION],
+        sum(len(own) for own in hidden),
+        Candidates(people, others, hidden, seed),
+    )
 
 
 def _code(
@@ -93,9 +107,11 @@ def _code(
         report("codes", done + 1, DRAWS)
     x = np.concatenate(drawn)
     scores = np.tile(train.scores, (DRAWS, 1))
+    strangers = np.tile(~train.own, DRAWS)
     for _ in range(MATCHING):
         for label, columns in zip(wish.labels, wish.columns, strict=True):
-            x = bundle.moments.matched(x, scores, label.attributes, columns)
+            # The public flow's draws are not quite where people are: they are given the moments that people have.
+            x[strangers] = bundle.moments.matched(x[strangers], scores[strangers], label.attributes, columns)
     stages: list[ConditionalAffine] = []
     for columns in wish.columns:
         stages.append(ConditionalAffine.learned(x, columns, scores))
@@ -104,7 +120,8 @@ def _code(
     if with_torch:
         from privsdk.fitting.code import train_couplings
 
-        code = replace(code, couplings=train_couplings(x, context(scores, wish.columns), seed, report))
+        classes = any(len(columns) > 1 for columns in wish.columns)
+        code = replace(code, couplings=train_couplings(x, context(scores, wish.columns), classes, seed, report))
     return code
 
 
@@ -116,53 +133,3 @@ def _people(bundle: Bundle, wish: Wish, part: Part, rng: np.random.Generator) ->
     drawn = bundle.joint_scores.draw(part.scores[~part.own], wish.attributes, rng)
     mine = part.scores[part.own]
     return np.concatenate([drawn, mine + BLUR * rng.standard_normal(mine.shape, np.float32)])
-
-
-def _chosen(candidates: Candidates) -> Candidate:
-    """The one of the largest lambda that keeps the utility labels; what is lost rises with lambda."""
-    kept, left = candidates(FAIRNESS[0]), list(FAIRNESS[1:])
-    while left:
-        middle = len(left) // 2
-        tried = candidates(left[middle])
-        if tried.lost <= UTILITY_LOST:
-            kept, left = tried, left[middle + 1 :]
-        else:
-            left = left[:middle]
-    return kept
-
-
-def _within_budget(
-    fitted: FlowFilter,
-    chosen: Candidate,
-    candidates: Candidates,
-    validation: Part,
-    seeds: NDArray[np.uint64],
-    asked: Asked,
-) -> tuple[FlowFilter, Candidate]:
-    """Lowers a, then raises lambda unless it was asked for, until the distortion on validation latents is within the
-    budget.
-    """
-    budget = float(asked.budget or 0)
-    larger = [] if asked.fairness is not None else [weight for weight in FAIRNESS if weight > chosen.fairness]
-    reached = []
-    for choice in chain([chosen], map(candidates, larger)):
-        for share in dict.fromkeys(value * asked.a for value in SMALLER_A):
-            tried = replace(fitted, fair_score=choice.score, a=share)
-            released = tried.perturb(validation.mean, validation.variance, seeds)
-            reached.append(distortion(released, validation, tried.flow.used))
-            if reached[-1] <= budget:
-                return tried, choice
-    raise NotReachedError(
-        f"a distortion of at most {budget:g} was asked for, and {min(reached):.3g} is the least reached: "
-        "allow a larger budget, or raise rho"
-    )
-
-
-def distortion(released: Floats, part: Part, used: NDArray[np.bool_]) -> float:
-    """Mean ||z~ - z||^2 over the dimensions that the encoder uses, z the posterior mean."""
-    return float(np.square(released - part.mean)[:, used].sum(axis=1).mean())
-
-
-def _apart(part: Part, used: NDArray[np.bool_]) -> float:
-    """The mean squared distance between the latents of two samples, over the same dimensions."""
-    return float(2 * part.mean.var(axis=0)[used].sum())
