@@ -30,10 +30,15 @@ class MadeUpBundle:
     name: str = "made-up"
     attributes: tuple[str, ...] = NAMES
     digest: str = "0" * 64
+    latent_size: int = SIZE
 
     @property
     def gaps(self) -> dict[str, float]:
-        return dict.fromkeys(NAMES, 0.01)
+        return dict.fromkeys(self.attributes, 0.01)
+
+    @property
+    def calibration_errors(self) -> dict[str, float]:
+        return {}
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from privsdk.fitting.comparison import (
     train_label_scores,
 )
 from privsdk.fitting.data import FitData
-from privsdk.fitting.material import gather
+from privsdk.fitting.material import gather, own_samples
 from privsdk.fitting.wish import resolve
 
 DELTA = 1e-5
@@ -59,7 +59,8 @@ def compared(fit: Callable[[FitData, int], Filter]) -> Callable[[Domain, Task, i
     def on(domain: Domain, task: Task, seed: int) -> Filter:
         own = own_latents(domain, task, seed)
         wish = resolve(task.private, task.utility, domain.bundle.attributes, domain.bundle.groups)
-        material = gather(domain.bundle, wish, own.get("data"), own.get("labels"), seed)
+        samples = own_samples(domain.bundle, wish, own.get("data"), own.get("labels"))
+        material = gather(domain.bundle, wish, samples, seed)
         return fit(material.for_minmax(wish, domain.bundle.used), seed)
 
     return on

@@ -20,10 +20,14 @@ from privsdk.audit.attackers import (
     StandardisedPerceptron,
 )
 from privsdk.audit.metrics import Estimate
-from privsdk.audit.protocols import attack
+from privsdk.audit.protocols import Attack, attack
+from privsdk.filters.flow import FlowFilter
+from privsdk.filters.scores import clipped
+from privsdk.fitting.barycentre import barycentre, transport
 
 Floats = NDArray[np.float32]
 
+ALBUM = 10  # photos of a person
 READERS = (LogisticRegression, StandardisedPerceptron, HistGradientBoosting)
 
 
@@ -31,7 +35,7 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
     """Leakage, accuracies and distortion of one contender's releases, by attackers trained afresh."""
 
     def measure() -> Cell:
-        z, notes = released(domain, task, contender, seed)
+        z, fair, notes = released(domain, task, contender, seed)
         figures: dict[str, Estimate] = {}
         sought = {label: domain.classes(label) for label in task.private}
         if len(task.private) > 1:
@@ -45,12 +49,24 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
             unseen = attack(*domain.parts(z, classes), (GaussianMixtures,), seed, domain.threads, domain.protocols)
             figures[f"unseen family {label}"] = unseen[0].estimate(domain.weights)
             notes[f"attacks {label}"] = [one.summary() for one in attacks]
+            if domain.name == "faces" and label in task.private:
+                figures[f"albums {label}"] = alone(
+                    max(album(one, domain.data.identity[domain.test]) for one in attacks)
+                )
+            if fair is not None:
+                told = attack(
+                    *domain.parts(fair, classes), seed=seed, threads=domain.threads, protocols=domain.protocols
+                )
+                figures[f"fair score tells {label}"] = told[0].estimate(domain.weights)
+                figures[f"beyond the fair score {label}"] = strongest.estimate(domain.weights) - told[0].estimate(
+                    domain.weights
+                )
         for label in task.utility:
             figures |= read(domain, z, label, seed)
             if contender != "unfiltered":
                 before = measured(domain, task, "unfiltered", seed)[f"accuracy {label}"]
                 figures[f"lost {label}"] = before - figures[f"accuracy {label}"]
-        figures |= distances(domain, z)
+        figures |= distances(domain, task, z)
         return Cell(figures, notes)
 
     return domain.cells.cell(f"{called(task, contender)} {seed}", measure)
@@ -62,16 +78,31 @@ def called(task: Task, contender: str) -> str:
     return " ".join([*task.private, "hidden", *task.utility, "kept", contender, *settings])
 
 
-def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, dict[str, Any]]:
-    """The perturbed latents of all samples, float32 [N, Z], and how long the fit took."""
+def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, Floats | None, dict[str, Any]]:
+    """The perturbed latents of all samples, float32 [N, Z], their fair scores if any, and the time of the fit."""
     if contender == "unfiltered":
-        return domain.latents.mean, {}
+        return domain.latents.mean, None, {}
     began = time.perf_counter()
     fitted = CONTENDERS[contender](domain, task, seed)
-    seconds = time.perf_counter() - began
+    notes = {"fit seconds": time.perf_counter() - began, "settings": fitted.settings()}
     private = domain.combined(task.private) if fitted.label_aware else None
-    z = fitted.perturb(domain.latents.mean, domain.latents.variance, domain.seeds(seed), private)
-    return z, {"fit seconds": seconds, "settings": {**fitted.settings()}}
+    mean, seeds = domain.latents.mean, domain.seeds(seed)
+    z = fitted.perturb(mean, domain.latents.variance, seeds, private)
+    if not isinstance(fitted, FlowFilter):
+        return z, None, notes
+    fair = fitted.targets(clipped(fitted.scores.scores(mean)), seeds)[:, fitted.private :]
+    return z, fair, notes
+
+
+def album(attack: Attack, identity: NDArray[np.integer]) -> float:
+    """Leakage of people from 10 photos each: the attacker adds up what it says of them, [N] of two classes."""
+    scores = attack.scores
+    for fold in np.unique(attack.strata):  # folds have no common scale
+        rows = attack.strata == fold
+        scores = np.where(rows, (scores - scores[rows].mean()) / scores[rows].std(), scores)
+    people = [rows for rows in (np.flatnonzero(identity == one) for one in np.unique(identity)) if len(rows) >= ALBUM]
+    labels = np.array([attack.labels[rows].mean() > 0.5 for rows in people]).astype(np.int64)
+    return float(metrics.leakage(labels, np.array([scores[rows[:ALBUM]].sum() for rows in people])))
 
 
 def read(domain: Domain, z: Floats, label: str, seed: int) -> dict[str, Estimate]:
@@ -91,8 +122,12 @@ def read(domain: Domain, z: Floats, label: str, seed: int) -> dict[str, Estimate
     }
 
 
-def distances(domain: Domain, z: Floats) -> dict[str, Estimate]:
-    """The mean squared distance to the original, in the dimensions in use: plain, and over that to another's latent."""
+def distances(domain: Domain, task: Task, z: Floats) -> dict[str, Estimate]:
+    """The mean squared distance to the original, in the dimensions in use.
+
+    Plain, over that to another's latent, and over the least that would make all private classes alike among those of
+    the same utility labels, if each were a Gaussian: to their Wasserstein barycentre.  That is an estimate, no bound.
+    """
     used, test = domain.bundle.used, domain.test
     mean = domain.latents.mean[test][:, used]
     moved = np.square(z[test][:, used] - mean).sum(axis=1).astype(np.float64)
@@ -101,4 +136,25 @@ def distances(domain: Domain, z: Floats) -> dict[str, Estimate]:
     def of(values: NDArray[np.float64]) -> Estimate:
         return Estimate(float(values.mean()), domain.weights @ values / domain.weights.sum(axis=1))
 
-    return {"distortion": of(moved), "distortion share": of(moved / apart)}
+    private, utility = domain.combined(task.private)[test], domain.combined(task.utility)[test]
+    least = sum(
+        (utility == one).mean() * to_barycentre(mean[utility == one], private[utility == one]) for one in set(utility)
+    )
+    return {
+        "distortion": of(moved),
+        "distortion share": of(moved / apart),
+        "distortion over the barycentre's": of(moved / max(float(least), 1e-9)),
+    }
+
+
+def to_barycentre(x: Floats, classes: NDArray[np.int64]) -> float:
+    """The mean squared distance of ``x`` [N, U] to the barycentre of its ``classes`` [N], each taken as a Gaussian."""
+    kept = [one for one in np.unique(classes) if (classes == one).sum() > 2 * x.shape[1]]
+    weights = np.array([(classes == one).sum() for one in kept], np.float64)
+    weights /= weights.sum()
+    means = np.stack([x[classes == one].mean(axis=0) for one in kept]).astype(np.float64)
+    covariances = np.stack([np.cov(x[classes == one], rowvar=False) + 1e-6 * np.eye(x.shape[1]) for one in kept])
+    centre, shared = weights @ means, barycentre(covariances, weights)
+    maps = [transport(covariance, shared) - np.eye(x.shape[1]) for covariance in covariances]
+    moved = [np.trace(map_ @ covariance @ map_) for map_, covariance in zip(maps, covariances, strict=True)]
+    return float(weights @ (np.square(means - centre).sum(axis=1) + moved))

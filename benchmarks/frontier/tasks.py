@@ -25,6 +25,21 @@ class Task:
     own: int = 0
 
 
+# Drawn once from the 40 attributes of CelebA: numpy.random.default_rng(10).permutation of their names, two at a time.
+RANDOM_PAIRS = (
+    ("Heavy_Makeup", "Young"),
+    ("Pointy_Nose", "Blond_Hair"),
+    ("Narrow_Eyes", "Receding_Hairline"),
+    ("Wearing_Lipstick", "Bangs"),
+    ("Eyeglasses", "Rosy_Cheeks"),
+    ("Chubby", "Wearing_Necktie"),
+    ("Sideburns", "Oval_Face"),
+    ("Straight_Hair", "Bald"),
+    ("Smiling", "Attractive"),
+    ("Big_Nose", "Big_Lips"),
+)
+
+
 def at_least(limit: float) -> Goal:
     return Goal(limit, at_most=False)
 
@@ -74,12 +89,26 @@ TASKS: Mapping[str, Task] = {
         own=20_000,
     ),
     "male": Task("faces", ("Male",), ("Smiling",), {}, {"leakage Male": Goal(0.585), "lost Smiling": Goal(0.005)}),
-    "male, rho": Task(
+    "male, rho .9": Task(
         "faces",
         ("Male",),
         ("Smiling",),
-        {"fairness": 0.05, "rho": 0.7},
+        {"rho": 0.9},
+        {"leakage Male": Goal(0.585), "lost Smiling": Goal(0.005)},
+    ),
+    "male, lambda .1, rho .7": Task(
+        "faces",
+        ("Male",),
+        ("Smiling",),
+        {"fairness": 0.1, "rho": 0.7},
         {"leakage Male": Goal(0.545), "lost Smiling": Goal(0.015)},
+    ),
+    "albums": Task(
+        "faces",
+        ("Male",),
+        ("Smiling",),
+        {"fairness": 1.0},
+        {"albums Male": Goal(0.60), "lost Smiling": Goal(0.03)},
     ),
     "male and young": Task(
         "faces",
@@ -88,4 +117,24 @@ TASKS: Mapping[str, Task] = {
         {},
         {"lost Smiling": Goal(0.01), "lost Eyeglasses": Goal(0.01)},
     ),
+    **{
+        f"{label}, smiling": Task(
+            "faces",
+            (label,),
+            ("Smiling",),
+            {},
+            {f"beyond the fair score {label}": Goal(0.015), "lost Smiling": Goal(0.005)},
+        )
+        for label in ("Young", "Attractive", "High_Cheekbones", "Big_Lips", "Big_Nose", "Eyeglasses", "Wavy_Hair")
+    },
+    **{
+        f"{private}, {utility}": Task(
+            "faces",
+            (private,),
+            (utility,),
+            {},
+            {f"beyond the fair score {private}": Goal(0.03), f"lost {utility}": Goal(0.005)},
+        )
+        for private, utility in RANDOM_PAIRS
+    },
 }
