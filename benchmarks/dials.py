@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import privsdk
 from benchmarks.cells import Cell, alone
 from benchmarks.frontier.domains import Domain
-from benchmarks.frontier.measure import distances, read
+from benchmarks.frontier.measure import read
 from privsdk.audit.attackers import HistGradientBoosting, LogisticRegression, StandardisedPerceptron
 from privsdk.audit.ceilings import label_ceiling
 from privsdk.audit.protocols import attack
@@ -38,10 +39,10 @@ DIALS = {
 FIGURES = {
     "leakage": "leakage\n(AUROC, Male)",
     "lost": "accuracy lost\n(points, Smiling)",
-    "distortion share": "distortion (% of\nanother face's)",
+    "distortion": "distortion (% of\nanother face's)",
     "linked": "own face nearest\nof 1,000 (%)",
 }
-SCALE = {"leakage": 1, "lost": 100, "distortion share": 100, "linked": 100}
+SCALE = {"leakage": 1, "lost": 100, "distortion": 100, "linked": 100}
 CROWD = 1000
 
 
@@ -56,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("PRIVSDK_DATA is not set: it names the folder that holds celeba/")
 
     domain = Domain("faces", asked.bundle, Path(data), asked.runs, asked.threads)
-    found = {dial: [measured(domain, dial, value) for value in values] for dial, values in DIALS.items()}
-    print(
-        "| dial | leakage | Smiling lost | distortion | own face nearest of 1,000 | median rank |\n|---|---|---|---|---|---|"
-    )
+    default = cache(lambda: fitted(domain, None))
+    found = {dial: [measured(domain, dial, value, default) for value in values] for dial, values in DIALS.items()}
+    print("| dial | leakage | Smiling lost | distortion | own face nearest of 1,000 | median rank |")
+    print("|---|---|---|---|---|---|")
     for dial, values in DIALS.items():
         for value, cell in zip(values, found[dial], strict=True):
-            shares = " | ".join(f"{100 * cell[name].value:.1f}%" for name in ("lost", "distortion share", "linked"))
+            shares = " | ".join(f"{100 * cell[name].value:.1f}%" for name in ("lost", "distortion", "linked"))
             print(f"| {dial} {value:g} | {cell['leakage'].value:.3f} | {shares} | {cell['rank'].value:g} |")
     test = domain.test
     ceiling = label_ceiling(domain.classes(PRIVATE)[test], domain.classes(UTILITY)[test])
@@ -71,39 +72,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(found, ceiling, asked.plot)
 
 
-def measured(domain: Domain, dial: str, value: float) -> Cell:
+def measured(domain: Domain, dial: str, value: float, default: Callable[[], FlowFilter]) -> Cell:
     """Everything about the filter with this dial at this value, the others at the default."""
 
-    @cache
-    def fitted(fairness: float | None) -> FlowFilter:
-        name = "default" if fairness is None else f"lambda {fairness:g}"
-        fit = domain.privatizer(
-            f"dials {name}", lambda: privsdk.fit(domain.bundle, PRIVATE, UTILITY, fairness=fairness)
-        )
-        if not isinstance(fit.filter, FlowFilter):
-            raise TypeError(f"{name} is no flow filter: take {domain.folder} away")
-        return fit.filter
-
     def measure() -> Cell:
-        filter_ = fitted(value) if dial == "lambda" else replace(fitted(None), **{dial: value})
-        z = filter_.perturb(domain.latents.mean, domain.latents.variance, domain.seeds(0))
-        attacks = attack(*domain.parts(z, domain.classes(PRIVATE)), ATTACKERS, 0, domain.threads, domain.protocols)
-        before = read(domain, domain.latents.mean, UTILITY, 0)[f"accuracy {UTILITY}"]
-        crowd = domain.test[:CROWD]
-        used = domain.bundle.used
-        place = places(z[crowd][:, used], domain.latents.mean[crowd][:, used])
-        return Cell(
-            {
-                "leakage": attacks[0].estimate(domain.weights),
-                "lost": before - read(domain, z, UTILITY, 0)[f"accuracy {UTILITY}"],
-                "linked": alone(float(np.mean(place == 1))),
-                "rank": alone(float(np.median(place))),
-            }
-            | distances(domain, z),
-            {"strongest": attacks[0].summary()},
+        moved_dial: dict[str, Any] = {dial: value}
+        filter_ = fitted(domain, value) if dial == "lambda" else replace(default(), **moved_dial)
+        mean = domain.latents.mean
+        z = filter_.perturb(mean, domain.latents.variance, domain.seeds(0))
+        strongest, *_ = attack(
+            *domain.parts(z, domain.classes(PRIVATE)), ATTACKERS, 0, domain.threads, domain.protocols
         )
+        before, after = (read(domain, latents, UTILITY, 0)[f"accuracy {UTILITY}"] for latents in (mean, z))
+        moved, originals = (latents[domain.test][:, domain.bundle.used] for latents in (z, mean))
+        apart = 2 * originals.var(axis=0).sum()
+        place = places(moved[:CROWD], originals[:CROWD])
+        figures = {
+            "leakage": strongest.estimate(domain.weights),
+            "lost": before - after,
+            "distortion": alone(float(np.square(moved - originals).sum(axis=1).mean() / apart)),
+            "linked": alone(float(np.mean(place == 1))),
+            "rank": alone(float(np.median(place))),
+        }
+        return Cell(figures, {"strongest": strongest.summary()})
 
     return domain.cells.cell(f"dials {dial} {value:g}", measure)
+
+
+def fitted(domain: Domain, fairness: float | None) -> FlowFilter:
+    filter_ = privsdk.fit(domain.bundle, PRIVATE, UTILITY, fairness=fairness).filter
+    if not isinstance(filter_, FlowFilter):
+        raise TypeError(f"the fit gave a {filter_.kind} filter")
+    return filter_
 
 
 def draw(found: dict[str, list[Cell]], ceiling: float, path: Path) -> None:

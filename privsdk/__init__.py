@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from privsdk.bench import measure, measured_text
     from privsdk.bundle import Bundle, PublicLatents, bundles
     from privsdk.codec import Latents
+    from privsdk.drawing import check_curve, draw_curve
     from privsdk.fitting import fit
-    from privsdk.planning import Plan, plan_release
+    from privsdk.fitting.curve import Curve, curve
+    from privsdk.planning import Plan, photos_in, plan_release
     from privsdk.privatizer import Privatizer
     from privsdk.progress import ProgressText
     from privsdk.release import Release
     from privsdk.reuse import FitSettings, check_wish, fitted
     from privsdk.samples.faces import read_faces
+    from privsdk.samples.labelled import read_labelled_faces
     from privsdk.samples.labels import labels_of_photos, read_labels
 
 __version__ = "0.1.0"
@@ -46,6 +49,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CancelledError",
+    "Curve",
     "FitSettings",
     "Latents",
     "MissingExtraError",
@@ -65,20 +69,26 @@ __all__ = [
     "UsageError",
     "__version__",
     "bundles",
+    "check_curve",
     "check_wish",
+    "curve",
+    "draw_curve",
     "fit",
     "fitted",
     "labels_of_photos",
     "measure",
     "measured_text",
+    "photos_in",
     "plan_release",
     "read_faces",
+    "read_labelled_faces",
     "read_labels",
 ]
 
 # Imported when first asked for: `import privsdk` alone needs neither NumPy nor ONNX Runtime.
 _LATER = {
     "Bundle": "privsdk.bundle",
+    "Curve": "privsdk.fitting.curve",
     "FitSettings": "privsdk.reuse",
     "Latents": "privsdk.codec",
     "Plan": "privsdk.planning",
@@ -87,14 +97,19 @@ _LATER = {
     "PublicLatents": "privsdk.bundle",
     "Release": "privsdk.release",
     "bundles": "privsdk.bundle",
+    "check_curve": "privsdk.drawing",
     "check_wish": "privsdk.reuse",
+    "curve": "privsdk.fitting.curve",
+    "draw_curve": "privsdk.drawing",
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
     "labels_of_photos": "privsdk.samples.labels",
     "measure": "privsdk.bench",
     "measured_text": "privsdk.bench",
+    "photos_in": "privsdk.planning",
     "plan_release": "privsdk.planning",
     "read_faces": "privsdk.samples.faces",
+    "read_labelled_faces": "privsdk.samples.labelled",
     "read_labels": "privsdk.samples.labels",
 }
 

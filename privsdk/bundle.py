@@ -125,6 +125,14 @@ class Bundle(Immutable):
         return {entry["name"]: float(entry["gap"]) for entry in self.manifest["attributes"]}
 
     @property
+    def calibration_errors(self) -> dict[str, float]:
+        """For each attribute where it is known: how far its score's probabilities are from what is found, on average,
+        on samples that it was not learned from.
+        """
+        errors = {entry["name"]: entry.get("calibration_error") for entry in self.manifest["attributes"]}
+        return {name: float(error) for name, error in errors.items() if is_number(error, 0, 1)}
+
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Labels of many classes: for each the attributes of which exactly one is true."""
         return {name: tuple(members) for name, members in self.manifest.get("groups", {}).items()}

@@ -46,7 +46,13 @@ FairnessOption = Annotated[
 ]
 AOption = Annotated[float, typer.Option("--a", help="Borrowed score: 1 like the population, 0 least change.")]
 RhoOption = Annotated[float, typer.Option("--rho", help="Share of the rest of the face that is kept.")]
-BudgetOption = Annotated[float | None, typer.Option(help="Largest mean distortion of a latent.")]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|auto",
+        help="Largest mean distortion of a latent; auto: lambda, rho and a by themselves, for --max-leakage.",
+    ),
+]
 MaxLeakageOption = Annotated[
     float | None, typer.Option(help="Largest leakage (AUROC, .5 to 1) to accept; else exit code 4.")
 ]
@@ -105,7 +111,7 @@ def privatize(
     with _errors_in_words(), _progress(quiet) as on_progress:
         plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
         settings = privsdk.FitSettings(
-            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed
+            method, fairness, a, rho, _number_or_auto(budget), max_leakage, label_aware, form, divergence, scheme, seed
         )
         only_leakage = privsdk.FitSettings(max_leakage=max_leakage)
         if privatizer is not None and (private or utility or settings != only_leakage):
@@ -168,6 +174,17 @@ def fit(
     file: Annotated[Path, typer.Option("-o", "--output", help="The new privatizer file.")],
     private: PrivateOption,
     utility: UtilityOption,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="[PHOTOS]...", help="Photos of your own to fit to, or folders of photos.")
+    ] = [],  # noqa: B006 - as above
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of these photos: file names, then a column for each label.")
+    ] = None,
+    keep: Annotated[list[str], typer.Option("--keep", help="Further label to keep; as --private.")] = [],  # noqa: B006
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are square faces, aligned by this program already.")
+    ] = False,
     bundle: BundleOption = "faces",
     method: MethodOption = "flow",
     fairness: FairnessOption = None,
@@ -180,12 +197,16 @@ def fit(
     divergence: DivergenceOption = "l2",
     scheme: SchemeOption = "dependable",
     seed: SeedOption = 0,
+    curve: Annotated[
+        Path | None, typer.Option(help="New PNG: leakage, utility and distortion along the dials; takes a minute.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Fit a filter for these labels and save it.
 
-    For `privsdk privatize --privatizer FILE`, which then needs no torch.
+    For `privsdk privatize --privatizer FILE`, which then needs no torch. With photos of your own it is
+    fitted to these too, and with --labels to labels that the bundle does not know.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:
         if os.path.lexists(file):
@@ -193,17 +214,50 @@ def fit(
         if not (os.path.isdir(file.parent) and os.access(file.parent, os.W_OK)):
             raise privsdk.UsageError(f"{file} cannot be written: choose a folder that is there and can be written")
         settings = privsdk.FitSettings(
-            method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed
+            method, fairness, a, rho, _number_or_auto(budget), max_leakage, label_aware, form, divergence, scheme, seed
         )
+        if curve is not None:
+            if method != "flow" or paths:
+                raise privsdk.UsageError("--curve is of method flow on public latents: leave the photos or --curve out")
+            privsdk.check_curve(curve)
+        opened = privsdk.Bundle.open(bundle)
+        hidden, kept, more = _split(private), _split(utility), _split(keep)
+        named = (*hidden, *kept, *more)
+        if labels is not None and not paths:
+            raise privsdk.UsageError("--labels are of photos: name the photos, or their folder, too")
+        table = {} if labels is None else privsdk.read_labels(labels, named)
+        own = {name for row in table.values() for name in row}
+        privsdk.check_wish(opened, hidden, kept, settings, more, own)  # before any photo is read
+        samples, given = None, None
+        refused: list[privsdk.Refusal] = []
+        if paths:
+            photos = privsdk.photos_in(paths, recursive)
+            samples, given, refused = privsdk.read_labelled_faces(photos, table, named, aligned, on_progress)
+            for refusal in refused:
+                _complain(f"refused {refusal}")
         privatizer = privsdk.fitted(
-            privsdk.Bundle.open(bundle), _split(private), _split(utility), settings, on_progress=on_progress
+            opened, hidden, kept, settings, on_progress=on_progress, keep=more, data=samples, labels=given
         )
         privatizer.save(file)
+        if curve is not None:
+            chosen = privatizer.record["settings"]
+            measured = privsdk.curve(
+                opened, hidden, kept, chosen["fairness"], chosen["a"], more, seed, on_progress=on_progress
+            )
+            privsdk.draw_curve(measured, curve)
+        for warning in privatizer.record["check"].get("warnings", ()):
+            _complain(f"warning: {warning}")
         if as_json:
             _print_json({"file": str(file), "bundle": privatizer.bundle.digest, "record": privatizer.record})
         elif not quiet:
             _say(f"Saved {file}, fitted in {privatizer.record.get('seconds', 0):.0f} s.")
+            if budget == "auto":
+                _say("Chosen: fairness {fairness:g}, rho {rho:g}, a {a:g}.".format_map(privatizer.record["settings"]))
+            if curve is not None:
+                _say(f"The curve is in {curve}.")
             _say(_in_words(privatizer))
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -297,6 +351,17 @@ def _progress(quiet: bool) -> Iterator[privsdk.ProgressText | None]:
         yield shown
     finally:
         shown.close()
+
+
+def _number_or_auto(text: str | None) -> float | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise privsdk.UsageError(f"--budget is {text!r}: it is a number above 0, or auto") from error
 
 
 def _split(names: Sequence[str]) -> list[str]:
@@ -393,6 +458,13 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
             f"{of_a_hundred:.0f} times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; "
             f"always naming the commoner kind: {100 * found['base_rate']:.0f}%."
         )
+    for label, found in check.get("own_samples", {}).items():
+        if label in check["private"]:
+            told = f"{100 * found['leakage']:.0f} times in 100 ({100 * found['auroc_unfiltered']:.0f} unfiltered)"
+            lines.append(
+                f"  {label}, on {found['samples']} own samples, by filters that had not seen them: {told}, "
+                f"give or take {200 * found['standard_error']:.0f}."
+            )
     for label, found in check["utility"].items():
         lines.append(
             f"  {label}, kept: it names {100 * found['accuracy']:.1f}% rightly "

@@ -37,15 +37,17 @@ def plan_release(
     photo to refuse.  Raises UsageError where none is there, there is no photo or no output can be told, and
     OutputExistsError where something is there already.
     """
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not paths:
-        raise UsageError("no photo is given: name a file or a folder")
-    if "" in paths:
-        raise UsageError("one of the paths is empty: name a file or a folder (. for this one)")
+    paths = _checked(paths)
     folder = Path(output) if output is not None else _beside(paths)
     _check_output(folder)
     if preview is not None:
         _check_preview(Path(preview), folder, paths, recursive)
+    return Plan(photos_in(paths, recursive), folder)
+
+
+def photos_in(paths: str | Path | Sequence[str | Path], recursive: bool = False) -> tuple[Path, ...]:
+    """The photos in ``paths``, one or several, as :func:`plan_release` takes them; raises UsageError as it does."""
+    paths = _checked(paths)
     found = {os.path.abspath(photo): photo for path in paths for photo in _photos(Path(path), recursive)}
     if not found:
         where = ", ".join(str(path) for path in paths)
@@ -55,7 +57,16 @@ def plan_release(
         )
     if all(_is_gone(path) for path in paths):
         raise UsageError(f"there is no {', '.join(str(path) for path in paths)}: check the path")
-    return Plan(tuple(found.values()), folder)
+    return tuple(found.values())
+
+
+def _checked(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        raise UsageError("no photo is given: name a file or a folder")
+    if "" in paths:
+        raise UsageError("one of the paths is empty: name a file or a folder (. for this one)")
+    return paths
 
 
 def _beside(paths: Sequence[str | Path]) -> Path:

@@ -49,9 +49,10 @@ class Privatizer(Immutable):
     """
 
     def __init__(self, bundle: Bundle, filter: filters.Filter, record: Mapping[str, Any]) -> None:
-        """``record`` is JSON and has at least ``private`` and ``utility`` (lists of the bundle's attributes),
+        """``record`` is JSON and has at least ``private`` and ``utility`` (lists of labels),
         ``method`` and ``check``, what fresh attackers found of each of those labels when the filter was fitted,
-        and on what.  Raises PrivatizerError otherwise.
+        and on what.  ``own_labels`` lists those of them that the bundle does not know.  Raises PrivatizerError
+        otherwise.
         """
         self.bundle = bundle
         self.filter = filter
@@ -65,7 +66,8 @@ class Privatizer(Immutable):
         for side, figures in FIGURES.items():
             if not _are_findings(self._record["check"].get(side), self._record[side], figures):
                 raise PrivatizerError(f"the privatizer's record does not say what its {side} labels tell: fit it again")
-        unknown = sorted({*self.private, *self.utility} - {*bundle.attributes, *bundle.groups})
+        known = {*bundle.attributes, *bundle.groups, *(self._record.get("own_labels") or ())}
+        unknown = sorted({*self.private, *self.utility} - known)
         if unknown:
             raise PrivatizerError(f"the bundle {bundle.name} has no label {unknown[0]}: fit the privatizer again")
         self._seal()
@@ -366,4 +368,5 @@ _EXPECTED: dict[str, Callable[[object], bool]] = {
     "utility": _are_labels,
     "method": lambda value: isinstance(value, str),
     "check": _is_check,
+    "own_labels": lambda value: value is None or value == [] or _are_labels(value),
 }

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from privsdk import __version__
 from privsdk.bundle import Bundle
+from privsdk.codec import Latents
 from privsdk.errors import PrivatizerError
 from privsdk.filters.divergences import Divergence
 from privsdk.fitting import fit
 from privsdk.fitting.asked import Asked
+from privsdk.fitting.own_labels import names_of_own
 from privsdk.fitting.wish import resolve
 from privsdk.privatizer import Privatizer
 from privsdk.progress import Progress
@@ -28,7 +33,7 @@ class FitSettings:
     fairness: float | None = None
     a: float = 1.0
     rho: float = 1.0
-    budget: float | None = None
+    budget: float | Literal["auto"] | None = None
     max_leakage: float | None = None
     label_aware: bool = False
     form: Literal["linear", "nonlinear"] = "nonlinear"
@@ -42,13 +47,17 @@ def check_wish(
     private: str | Sequence[str],
     utility: str | Sequence[str],
     settings: FitSettings = FitSettings(),
+    keep: str | Sequence[str] = (),
+    own: Collection[str] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels to hide and those to keep, by the bundle's own names.
+    """The labels to hide and those to keep (``utility`` and ``keep``), by the bundle's own names.
 
+    ``own`` are the labels that the user gives: those that the bundle does not know may be asked for too.
     Raises what :func:`fitted` refuses before any work: UnknownLabelError, UnworkablePairError and UsageError.
     """
     Asked(**asdict(settings))
-    wish = resolve(private, utility, bundle.attributes, bundle.groups)
+    names = names_of_own(bundle, (private, utility, keep), own)
+    wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
     return wish.private, wish.utility
 
 
@@ -59,16 +68,23 @@ def fitted(
     settings: FitSettings = FitSettings(),
     folder: Path | None = None,
     on_progress: Progress | None = None,
+    keep: str | Sequence[str] = (),
+    data: NDArray[np.uint8] | Latents | None = None,
+    labels: Mapping[str, Any] | None = None,
 ) -> Privatizer:
     """The privatizer that :func:`privsdk.fit` gives, from the cache where it was fitted before.
 
     A filter that leaks more than ``max_leakage`` is not kept.  ``folder`` is the data folder with the cache and the
-    device key, the user's own without it.  Raises what :func:`privsdk.fit`
+    device key, the user's own without it.  What is fitted to own samples, ``data`` and ``labels`` as in
+    :func:`privsdk.fit`, is not kept: whoever has them has a file of the filter.  Raises what :func:`privsdk.fit`
     raises, and StoreError where the cache cannot be used.
     """
-    hidden, kept = check_wish(bundle, private, utility, settings)
+    hidden, kept = check_wish(bundle, private, utility, settings, keep, labels or ())
     how = asdict(settings)
-    max_leakage = how.pop("max_leakage")  # asked of the filter and no part of it: the fit does not depend on it
+    if data is not None or labels:
+        return fit(bundle, hidden, kept, data=data, labels=labels, on_progress=on_progress, **how)
+    if settings.budget != "auto":
+        del how["max_leakage"]  # asked of the filter and no part of it: such a fit does not depend on it
     cache = Cache(folder)
     wish = {
         "private": hidden,
@@ -80,8 +96,9 @@ def fitted(
     }
     kept_before = _loaded(cache.get(bundle.digest, wish), bundle)
     privatizer = kept_before or fit(bundle, hidden, kept, on_progress=on_progress, **how)
-    if max_leakage is not None:
-        privatizer.require(max_leakage)  # first: whoever is told that it leaks too much finds no privatizer on the disk
+    if settings.max_leakage is not None:
+        # First: whoever is told that it leaks too much finds no privatizer on the disk.
+        privatizer.require(settings.max_leakage)
     if kept_before is None:
         cache.put(bundle.digest, wish, privatizer.to_bytes())
     return privatizer

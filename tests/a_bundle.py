@@ -41,6 +41,10 @@ class MadeUpBundle:
         return {}
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (SIZE,)
+
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         return {}
 

@@ -140,6 +140,7 @@ EXEMPT = (
     Exempt("privsdk.samples.images", ".save", "writes into memory"),
     Exempt("privsdk.files", "os.open", "reads, and does not wait for a pipe"),
     Exempt("privsdk.cli", ".save", "is Privatizer.save, where the user named the file"),
+    Exempt("privsdk.drawing", "privsdk.store.folder.write_new", "the picture that the user named"),
     Exempt("privsdk.bench", "subprocess", "measures in processes of their own, and asks macOS for the processor"),
     Exempt("privsdk.bench", "tempfile.TemporaryDirectory", "what is measured with, taken away at the end"),
     Exempt("privsdk.bench", ".save", "is Privatizer.save, into that folder"),

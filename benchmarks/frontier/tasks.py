@@ -84,16 +84,16 @@ TASKS: Mapping[str, Task] = {
         "digits",
         ("At least 5",),
         ("Even", "Circle"),
-        {},
+        {"fairness": 0.005},
         {"accuracy At least 5": Goal(0.715), "accuracy Even": at_least(0.965), "accuracy Circle": at_least(0.96)},
         own=20_000,
     ),
     "male": Task("faces", ("Male",), ("Smiling",), {}, {"leakage Male": Goal(0.585), "lost Smiling": Goal(0.005)}),
-    "male, rho .9": Task(
+    "male, lambda .02, rho .9": Task(
         "faces",
         ("Male",),
         ("Smiling",),
-        {"rho": 0.9},
+        {"fairness": 0.02, "rho": 0.9},
         {"leakage Male": Goal(0.585), "lost Smiling": Goal(0.005)},
     ),
     "male, lambda .1, rho .7": Task(

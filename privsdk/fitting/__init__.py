@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,8 +18,10 @@ from privsdk.filters import Filter
 from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.default import fit_flow
-from privsdk.fitting.material import gather
-from privsdk.fitting.wish import resolve
+from privsdk.fitting.material import FitBundle, Material, gather, own_samples
+from privsdk.fitting.own_check import calibration, findings, releases_of_unseen, warnings, widen_gaps
+from privsdk.fitting.own_labels import Extended, learn, names_of_own
+from privsdk.fitting.wish import Wish, resolve
 from privsdk.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def fit(
     fairness: float | None = None,
     a: float = 1.0,
     rho: float = 1.0,
-    budget: float | None = None,
+    budget: float | Literal["auto"] | None = None,
     max_leakage: float | None = None,
     keep: str | Sequence[str] = (),
     data: NDArray[np.uint8] | Latents | None = None,
@@ -53,7 +56,8 @@ def fit(
     divergence: Divergence = "l2",
     scheme: Literal["dependable", "paper"] = "dependable",
 ) -> Privatizer:
-    """Fits a filter that hides ``private`` and keeps ``utility``, one or several of ``bundle.attributes``.
+    """Fits a filter that hides ``private`` and keeps ``utility``, one or several of ``bundle.attributes`` or of the
+    user's own ``labels``.
 
     ``method="flow"`` takes the scores out of the latent's code and puts a borrowed and a fair one in; where torch
     is not installed its parts with a closed form are used, and the privatizer says ``method="closed-form"``.
@@ -66,50 +70,69 @@ def fit(
     - ``a`` in [0, 1] is the share of the draw in the borrowed score, ``rho`` in (0, 1] the share of the code
       kept.
     - ``budget`` bounds the distortion, mean ||z~ - z||^2 on validation latents (for "minmax" the
-      divergence, of "chi-square" ln(1 + chi-square)).
+      divergence, of "chi-square" ln(1 + chi-square)).  ``"auto"`` chooses ``fairness``, ``rho`` and ``a`` by fresh
+      attackers on validation latents: the most utility, then the least distortion, under ``max_leakage``.
     - ``max_leakage``: the largest leakage allowed, by the built-in check plus the bundle's gap for that
       label.
     - ``keep`` names further labels to keep.
-    - ``data``, uint8 [N, H, W, 3] samples or their latents, with ``labels`` (name to N numbers, 0 or 1, for
-      each label of the wish), are added to the bundle's public latents.
+    - ``data``, uint8 [N, H, W, 3] samples or their latents, is added to the bundle's public latents.  ``labels`` says
+      what is known of it: a name to N numbers, 0 or 1, NaN where it is not known (for a label of C classes 0..C-1).
+      What is not given of a label that the bundle knows is drawn from its score.  A label that it does not know is
+      learned from these samples, of which each class needs ten; take them as they come, and one of each person.
+      ``record["check"]`` then has ``own_samples``, what was found on these by filters that had not seen them, and in
+      any case ``calibration``, and ``warnings``, sentences.
     - the same ``seed`` gives the same filter.
 
-    :raises UnknownLabelError: a name is none of the bundle's attributes.
-    :raises UnworkablePairError: a label is both private and utility, or has one class only.
+    :raises UnknownLabelError: a name is none of the bundle's attributes, and no labels of it are given.
+    :raises UnworkablePairError: a label is both private and utility, or has one class only, or fewer than ten samples
+        of a class that the bundle does not know.
     :raises UsageError: an argument is out of its range, or belongs to the other method.
     :raises MissingExtraError: "minmax" without torch.
-    :raises NotReachedError: ``budget`` or ``max_leakage`` was not reached.
+    :raises NotReachedError: ``budget`` or ``max_leakage`` was not reached, or fresh attackers read a private label
+        in the code, or own samples tell nothing of a label of their own.
     """
     from privsdk.privatizer import Privatizer
 
     begun = time.perf_counter()
-    wish = resolve(private, utility, bundle.attributes, bundle.groups, keep)
+    names = names_of_own(bundle, (private, utility, keep), labels or ())
+    wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
     asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
-    material = gather(bundle, wish, data, labels, seed)
-    with _torch_as_it_was() if with_torch else nullcontext():
-        if method == "minmax":
-            from privsdk.fitting.minmax import fit_minmax
-
-            data_labelled = material.for_minmax(wish, bundle.used)
-            fitted: Filter = fit_minmax(data_labelled, form, label_aware, budget, divergence, scheme, seed, report)
-            recorded = {
-                "form": form,
-                "label_aware": label_aware,
-                "divergence": divergence,
-                "scheme": scheme,
-                "budget": budget,
-            }
-        else:
-            flow_filter, recorded = fit_flow(bundle, wish, material, asked, with_torch, report)
-            fitted = flow_filter
+    own = own_samples(bundle, wish, data, labels)
+    learned = learn(bundle, wish, names, own, seed)
+    known: FitBundle = Extended.of(bundle, learned, seed) if learned else bundle
+    material = gather(known, wish, own, seed)
+    with torch_as_it_was() if with_torch else nullcontext():
+        fitted, recorded = _fitted(known, wish, material, asked, with_torch, report)
         attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
-        found = checking.check(fitted, material.check, wish, seed, attackers, material.measured_on, bundle.gaps, report)
+        found = checking.check(fitted, material.check, wish, seed, attackers, material.measured_on, known.gaps, report)
+        if "code" in found:
+            checking.require_clean_code(found, wish)
+        if own is not None and learned:
+            # The same settings, without the couplings: the small difference they make is not seen on few samples.
+            again = asked
+            if method == "flow":
+                chosen = {name: recorded[name] for name in ("fairness", "a", "rho")}
+                again = replace(asked, budget=None, **chosen)
+            released = releases_of_unseen(
+                bundle,
+                wish,
+                learned,
+                own,
+                seed,
+                lambda part, rest: _fitted(part, wish, rest, again, False, lambda stage, done, total: None)[0],
+                report,
+            )
+            found["own_samples"] = findings(bundle, wish, learned, own, released, attackers, seed)
+            widen_gaps(found, wish)
+    found["calibration"] = calibration(bundle, wish, learned, own)
+    found["warnings"] = warnings(found)
     record = {
         "method": "closed-form" if method == "flow" and not with_torch else method,
         "private": list(wish.private),
         "utility": list(wish.utility),
+        "own_labels": list(names),
         "label_aware": fitted.label_aware,
         "settings": {**recorded, "max_leakage": max_leakage, "seed": seed},
         "check": found,
@@ -121,8 +144,27 @@ def fit(
     return privatizer
 
 
+def _fitted(
+    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
+) -> tuple[Filter, dict[str, Any]]:
+    """The filter, and how it was made for the record."""
+    if asked.method == "flow":
+        return fit_flow(bundle, wish, material, asked, with_torch, report)
+    from privsdk.fitting.minmax import fit_minmax
+
+    data = material.for_minmax(wish, bundle.used)
+    settings = asked.form, asked.label_aware, asked.bound, asked.divergence, asked.scheme, asked.seed
+    return fit_minmax(data, *settings, report), {
+        "form": asked.form,
+        "label_aware": asked.label_aware,
+        "divergence": asked.divergence,
+        "scheme": asked.scheme,
+        "budget": asked.budget,
+    }
+
+
 @contextmanager
-def _torch_as_it_was() -> Iterator[None]:
+def torch_as_it_was() -> Iterator[None]:
     """At most two threads for torch while a filter is fitted; its threads and random state are restored."""
     try:
         import torch

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Literal
 
 from privsdk.errors import MissingExtraError, UsageError
-from privsdk.filters.divergences import DIVERGENCES
+from privsdk.filters.divergences import DIVERGENCES, Divergence
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Asked:
     budget: float | Literal["auto"] | None
     max_leakage: float | None
     label_aware: bool
-    form: str
-    divergence: str
-    scheme: str
+    form: Literal["linear", "nonlinear"]
+    divergence: Divergence
+    scheme: Literal["dependable", "paper"]
     seed: int
 
     def __post_init__(self) -> None:
@@ -78,8 +78,8 @@ class Asked:
             raise UsageError("budget='auto' is for method flow: give a number, or choose that method")
         if self.max_leakage is None:
             raise UsageError(
-                "budget='auto' finds what leaks at most max_leakage: give that too, or leave the budget out, which keeps "
-                "the utility to about .005 and says what that leaves"
+                "budget='auto' stays under max_leakage: give that too, or leave the budget out, which keeps the "
+                "utility to about .005 and says what that leaves"
             )
         if self.fairness is not None or self.a != 1 or self.rho != 1:
             raise UsageError("budget='auto' chooses fairness, a and rho: leave these out, or the budget")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk.errors import NotReachedError
 from privsdk.filters import Filter, posterior
 from privsdk.filters.flow import FlowFilter
 from privsdk.fitting.material import Part
@@ -29,16 +31,20 @@ FOLDS = 2
 READERS = ("logistic", "mlp standardised", "k-nearest neighbours")
 # Of a combination that fewer have no figure would mean anything.
 LEAST_COMBINATION = 0.02
+MOST_IN_CODE = 0.62
+NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Finding:
     """How well one attacker tells a label: the largest AUROC of one class against the rest, either way round.
 
-    ``per_class`` are those AUROCs, one for a label of two classes; the accuracies are at the attacker's own threshold.
+    ``per_class`` are those AUROCs, one for a label of two classes, ``standard_errors`` theirs where nothing is told
+    (Mann and Whitney); the accuracies are at the attacker's own threshold.
     """
 
     per_class: tuple[float, ...]
+    standard_errors: tuple[float, ...]
     accuracy: float
     balanced_accuracy: float
 
@@ -46,6 +52,15 @@ class Finding:
     def leakage(self) -> float:
         """max(AUROC, 1 - AUROC), of the class that is told best."""
         return max(max(area, 1 - area) for area in self.per_class)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the AUROC of that class."""
+        return max(zip(self.per_class, self.standard_errors, strict=True), key=lambda one: max(one[0], 1 - one[0]))[1]
+
+
+# Of several attackers, for classes among so many: the strongest, by its name, and what it found.
+Seek = Callable[[Mapping[str, Attacker], Floats, Classes, int], tuple[str, Finding]]
 
 
 def check(
@@ -69,9 +84,8 @@ def check(
     hidden = len(wish.private)
     rng = np.random.default_rng([seed, 2])
     seeds = rng.integers(0, 2**63, len(part), dtype=np.uint64)
-    counts = [len(label.classes) for label in wish.private_labels]
-    combined = posterior.classes(part.labels[:, :hidden], counts)
-    released = filter_.perturb(part.mean, part.variance, seeds, combined if filter_.label_aware else None)
+    aware_of = _combined(part, wish) if filter_.label_aware else None
+    released = filter_.perturb(part.mean, part.variance, seeds, aware_of)
     unfiltered = part.draw(rng)
     readers = {name: attackers[name] for name in READERS if name in attackers}
     codes = filter_.codes(part.mean, part.variance, seeds, part.scores) if isinstance(filter_, FlowFilter) else None
@@ -79,27 +93,15 @@ def check(
     total = hidden + (hidden > 1) + 2 * len(wish.utility) + (hidden if codes is not None else 0)
     done = 0
 
-    def strongest(attackers: Mapping[str, Attacker], z: Floats, labels: Classes, classes: int) -> tuple[str, Finding]:
+    def seek(attackers: Mapping[str, Attacker], z: Floats, labels: Classes, classes: int) -> tuple[str, Finding]:
         nonlocal done
-        findings = {name: judge(attacker, z, labels, classes) for name, attacker in attackers.items()}
+        found = strongest(attackers, z, labels, classes)
         done += 1
         on_progress("check", done, total)
-        return max(findings.items(), key=lambda found: found[1].leakage)
+        return found
 
-    found: dict[str, Any] = {"measured_on": measured_on, "latents": len(part), "private": {}, "utility": {}}
-    for label, labels in zip(wish.private_labels, part.labels.T, strict=False):
-        name, finding = strongest(attackers, released, labels, len(label.classes))
-        found["private"][label.name] = {
-            "leakage": finding.leakage,
-            "strongest": name,
-            "accuracy": finding.accuracy,
-            "balanced_accuracy": finding.balanced_accuracy,
-            "base_rate": float(np.bincount(labels).max() / len(labels)),
-            "gap": max(gaps[one] for one in _attributes(label)),
-        }
-    if hidden > 1:
-        gap = max(entry["gap"] for entry in found["private"].values())
-        found["private"] |= _combinations(strongest, attackers, released, combined, wish.private_labels, gap)
+    found: dict[str, Any] = {"measured_on": measured_on, "latents": len(part), "utility": {}}
+    found["private"] = private_labels(seek, attackers, released, part, wish, gaps)
     for label, labels in zip(wish.utility_labels, part.labels.T[hidden:], strict=True):
         after = max(judge(train, released, labels, len(label.classes)).accuracy for train in readers.values())
         before = max(judge(train, unfiltered, labels, len(label.classes)).accuracy for train in readers.values())
@@ -112,26 +114,85 @@ def check(
         }
     if codes is not None:
         found["code"] = {
-            label.name: strongest(readers, codes, labels, len(label.classes))[1].leakage
+            label.name: seek(readers, codes, labels, len(label.classes))[1].leakage
             for label, labels in zip(wish.private_labels, part.labels.T, strict=False)
         }
     return found
 
 
-def judge(attacker: Attacker, z: Floats, labels: NDArray[Any], classes: int = 2) -> Finding:
-    """Cross-fitted: each half of ``z`` [N, Z] is judged by the attacker trained on the other."""
+def private_labels(
+    seek: Seek,
+    attackers: Mapping[str, Attacker],
+    released: Floats,
+    part: Part,
+    wish: Wish,
+    gaps: Mapping[str, float],
+) -> dict[str, Any]:
+    """What is told of each private label by releases [N, Z] of ``part``, and of the combinations of several."""
+    found: dict[str, Any] = {}
+    for label, labels in zip(wish.private_labels, part.labels.T, strict=False):
+        name, finding = seek(attackers, released, labels, len(label.classes))
+        found[label.name] = {
+            "leakage": finding.leakage,
+            "standard_error": finding.standard_error,
+            "strongest": name,
+            "accuracy": finding.accuracy,
+            "balanced_accuracy": finding.balanced_accuracy,
+            "base_rate": float(np.bincount(labels).max() / len(labels)),
+            "gap": max(gaps[one] for one in _attributes(label)),
+        }
+    if len(wish.private) > 1:
+        gap = max(entry["gap"] for entry in found.values())
+        found |= _combinations(seek, attackers, released, _combined(part, wish), wish.private_labels, gap)
+    return found
+
+
+def require_clean_code(found: Mapping[str, Any], wish: Wish) -> None:
+    """Raises NotReachedError where fresh attackers read a private label in the code, which should tell nothing.
+
+    Where all is well they find .50 to .56, and from .62 on something that is no accident of one fit.  Above that chance
+    is allowed for: two standard errors of the AUROC, and for the largest AUROC of C classes so many that chance exceeds
+    them no more often (Bonferroni), which is 2.8 for ten.
+    """
+    for label in wish.private_labels:
+        leakage = found["code"][label.name]
+        compared = len(label.attributes)
+        errors = NORMAL.inv_cdf(1 - NORMAL.cdf(-2) / compared)
+        limit = MOST_IN_CODE + errors * found["private"][label.name]["standard_error"]
+        if leakage > limit:
+            raise NotReachedError(
+                f"the fit failed its own check: the code, which should tell nothing of {label.name}, tells it with an "
+                f"AUROC of {leakage:.3f} (allowed: {limit:.3f}), and what is in it others may find in releases. "
+                "The bundle's public flow does not fit these latents well enough, or too few of them have the "
+                "label: fit with another seed, hide another label, or get a bundle that was trained for longer"
+            )
+
+
+def strongest(
+    attackers: Mapping[str, Attacker], z: Floats, labels: Classes, classes: int, folds: int = FOLDS
+) -> tuple[str, Finding]:
+    """The attacker that tells a label best from latents ``z`` [N, Z], by its name, and what it found."""
+    findings = {name: judge(attacker, z, labels, classes, folds) for name, attacker in attackers.items()}
+    return max(findings.items(), key=lambda found: found[1].leakage)
+
+
+def judge(attacker: Attacker, z: Floats, labels: NDArray[Any], classes: int = 2, folds: int = FOLDS) -> Finding:
+    """Cross-fitted: each half of ``z`` [N, Z], or smaller fold, is judged by the attacker trained on the others."""
     labels = labels.astype(np.int64)
-    halves = np.arange(len(z)) % FOLDS
+    fold_of = np.arange(len(z)) % folds
     columns = range(1, 2) if classes == 2 else range(classes)
     areas, guesses = [], np.empty(len(z), np.int64)
-    for fold in range(FOLDS):
-        held_out = halves == fold
+    for fold in range(folds):
+        held_out = fold_of == fold
         said = attacker(z[~held_out], labels[~held_out], classes, z[held_out])
         guesses[held_out] = said.argmax(axis=1)
         areas.append([auroc(against_the_rest(said, one), labels[held_out] == one) for one in columns])
     right = guesses == labels
     recalls = [right[labels == one].mean() for one in range(classes) if (labels == one).any()]
-    return Finding(tuple(np.mean(areas, axis=0).tolist()), float(right.mean()), float(np.mean(recalls)))
+    positives = np.clip([np.sum(labels == one) for one in columns], 1, len(labels) - 1)
+    errors = np.sqrt((len(labels) + 1) / (12 * positives * (len(labels) - positives)))
+    told = tuple(np.mean(areas, axis=0).tolist())
+    return Finding(told, tuple(errors.tolist()), float(right.mean()), float(np.mean(recalls)))
 
 
 def against_the_rest(said: Floats, one: int) -> Floats:
@@ -225,13 +286,19 @@ def standardised(z: Floats, judged: Floats) -> tuple[Floats, Floats]:
     return (z - mean) / spread, (judged - mean) / spread
 
 
+def _combined(part: Part, wish: Wish) -> Classes:
+    """The private labels of each row as one class."""
+    counts = [len(label.classes) for label in wish.private_labels]
+    return posterior.classes(part.labels[:, : len(counts)], counts)
+
+
 def _attributes(label: Label) -> tuple[str, ...]:
     """The attributes of the bundle that a label is made of, by their names."""
     return (label.name,) if len(label.attributes) == 1 else label.classes
 
 
 def _combinations(
-    strongest: Callable[[Mapping[str, Attacker], Floats, Classes, int], tuple[str, Finding]],
+    seek: Seek,
     attackers: Mapping[str, Attacker],
     released: Floats,
     combined: Classes,
@@ -247,11 +314,13 @@ def _combinations(
     place = np.full(len(names), len(common))
     place[common] = np.arange(len(common))
     classes = len(common) + (len(common) < len(names))
-    name, finding = strongest(attackers, released, place[combined], classes)
+    name, finding = seek(attackers, released, place[combined], classes)
     areas = finding.per_class if classes > 2 else finding.per_class * 2
+    errors = finding.standard_errors if classes > 2 else finding.standard_errors * 2
     return {
         names[one]: {
             "leakage": max(areas[number], 1 - areas[number]),
+            "standard_error": errors[number],
             "strongest": name,
             "accuracy": finding.accuracy,
             "balanced_accuracy": finding.balanced_accuracy,

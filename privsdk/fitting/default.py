@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,9 @@ from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.dials import Parts, apart, by_leakage, by_utility, distortion, within_budget
 from privsdk.fitting.fair_score import Candidates
-from privsdk.fitting.material import Material, Part
+from privsdk.fitting.material import FitBundle, Material, Part
 from privsdk.fitting.wish import Wish
 from privsdk.progress import Progress
-
-if TYPE_CHECKING:
-    from privsdk.bundle import Bundle
 
 Floats = NDArray[np.float32]
 
@@ -30,7 +27,7 @@ POPULATION = 4096
 
 
 def fit_flow(
-    bundle: Bundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
+    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
 ) -> tuple[FlowFilter, dict[str, Any]]:
     """The filter, and what was chosen on the way for the record."""
     validation = material.validation
@@ -68,7 +65,7 @@ def fit_flow(
 
 
 def learn(
-    bundle: Bundle,
+    bundle: FitBundle,
     wish: Wish,
     material: Material,
     seed: int,
@@ -92,7 +89,7 @@ def learn(
 
 
 def _code(
-    bundle: Bundle,
+    bundle: FitBundle,
     wish: Wish,
     train: Part,
     seed: int,
@@ -125,7 +122,7 @@ def _code(
     return code
 
 
-def _people(bundle: Bundle, wish: Wish, part: Part, rng: np.random.Generator) -> Floats:
+def _people(bundle: FitBundle, wish: Wish, part: Part, rng: np.random.Generator) -> Floats:
     """Scores that go together as people's do: drawn in place of strangers', then the user's own, a little blurred.
 
     Tables of quantiles carry single scores, and a filter should carry nobody's.

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.errors import UnworkablePairError, UsageError
 from privsdk.filters import posterior
-from privsdk.filters.scores import clipped
+from privsdk.filters.code import Moments
+from privsdk.filters.couplings import PublicFlow
+from privsdk.filters.joint_scores import JointScores
+from privsdk.filters.scores import ScoreNetwork, clipped, draw_classes, probabilities
 from privsdk.fitting.data import FitData
 from privsdk.fitting.wish import Label, Wish
 from privsdk.names import folded
 
 if TYPE_CHECKING:
-    from privsdk.bundle import Bundle
+    from privsdk.bundle import Bundle, PublicLatents
     from privsdk.codec import Latents
 
 Floats = NDArray[np.float32]
+
+
+class FitBundle(Protocol):
+    """What a fit asks of a bundle: all that is known of A attributes, without a codec."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]: ...
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]: ...
+    @property
+    def gaps(self) -> dict[str, float]: ...
+    @property
+    def used(self) -> NDArray[np.bool_]: ...
+    @property
+    def scores(self) -> ScoreNetwork: ...
+    @property
+    def flow(self) -> PublicFlow: ...
+    @property
+    def moments(self) -> Moments: ...
+    @property
+    def joint_scores(self) -> JointScores: ...
+    @property
+    def public(self) -> PublicLatents: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +81,38 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
+class OwnSamples:
+    """Posteriors of N samples of the user's, and what the user says of them.
+
+    ``labels`` is float64 [N, L], for each label of the wish the class, NaN where it was not given.
+    """
+
+    mean: Floats
+    variance: Floats
+    labels: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, rows: NDArray[Any]) -> OwnSamples:
+        return OwnSamples(self.mean[rows], self.variance[rows], self.labels[rows])
+
+    def part(self, scores: ScoreNetwork, wish: Wish, seed: int) -> Part:
+        """With the K ``scores`` of the wish; what the user does not say is drawn from them, as for public latents."""
+        found = clipped(scores.scores(self.mean))
+        uniform = np.random.default_rng([seed, 5]).random(self.labels.shape)
+        drawn = np.stack(
+            [
+                draw_classes(probabilities(found[:, list(columns)]), own)
+                for columns, own in zip(wish.columns, uniform.T, strict=True)
+            ],
+            axis=1,
+        )
+        labels = np.where(np.isnan(self.labels), drawn, self.labels).astype(np.int64)
+        return Part(self.mean, self.variance, found, labels, np.ones(len(self), bool))
+
+
+@dataclass(frozen=True, eq=False)
 class Material:
     """Disjoint parts to fit on, to choose by and to check with; ``measured_on`` says what the last one is."""
 
@@ -86,36 +144,49 @@ class Material:
         )
 
 
-def gather(
-    bundle: Bundle,
-    wish: Wish,
-    data: NDArray[np.uint8] | Latents | None,
-    labels: Mapping[str, Any] | None,
-    seed: int,
-) -> Material:
-    """Public latents split 60 : 15 : 25, the user's own (samples or latents) 80 : 20 beside the first two.
+def own_samples(
+    bundle: Bundle, wish: Wish, data: NDArray[np.uint8] | Latents | None, labels: Mapping[str, Any] | None
+) -> OwnSamples | None:
+    """The user's samples or latents, with those of their ``labels`` that the wish is about; None where none are given.
+
+    :raises UnworkablePairError: a label that is given has one class only.
+    :raises UsageError: labels without samples, labels that do not fit them, or latents of another bundle.
+    """
+    if data is None:
+        if labels:
+            raise UsageError("labels were given without the samples that they are of: give data=")
+        return None
+    given = _given(len(data), wish, labels or {})
+    own = bundle.encode(data) if isinstance(data, np.ndarray) else data
+    if own.mean.shape[1] != len(bundle.used):
+        raise UsageError(f"the latents have {own.mean.shape[1]} numbers, the bundle's {len(bundle.used)}")
+    if not (np.isfinite(own.mean).all() and np.isfinite(own.variance).all()):
+        raise UsageError("the latents hold numbers that are not finite: leave those rows out")
+    return OwnSamples(own.mean, own.variance, given)
+
+
+def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int) -> Material:
+    """Public latents split 60 : 15 : 25, the user's own 80 : 20 beside the first two.
 
     The check part is of public latents alone, so that its figures mean the same with and without the user's
     own.
 
     :raises UnworkablePairError: a label has one class only.
-    :raises UsageError: own latents without labels, or labels that do not fit them.
     """
-    given = None if data is None else _own_labels(len(data), wish, labels)
     scores = bundle.scores.only(wish.attributes)
     public = bundle.public
     drawn = np.stack([_classes(public.labels, label) for label in wish.labels], axis=1)
-    _refuse_one_class(drawn, wish, "public latents")
+    for label, values in zip(wish.labels, drawn.T, strict=True):
+        _refuse_one_class(label, values, "public latents")
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
     everyone = Part(mean, variance, clipped(scores.scores(mean)), drawn, np.zeros(len(mean), bool))
 
     order = np.random.default_rng([seed, 0]).permutation(len(everyone))
     check, validation, train = np.split(order, [len(order) // 4, 2 * len(order) // 5])
     parts = Material(everyone[train], everyone[validation], everyone[check], "public latents")
-    if data is None or given is None:
+    if own is None:
         return parts
-    own = bundle.encode(data) if isinstance(data, np.ndarray) else data
-    mine = Part(own.mean, own.variance, clipped(scores.scores(own.mean)), given, np.ones(len(given), bool))
+    mine = own.part(scores, wish, seed)
     order = np.random.default_rng([seed, 1]).permutation(len(mine))
     chosen, fitted = np.split(order, [len(order) // 5])
     return Material(
@@ -132,26 +203,32 @@ def _classes(labels: NDArray[np.integer], label: Label) -> NDArray[np.int64]:
     return own[:, 0].astype(np.int64) if own.shape[1] == 1 else own.argmax(axis=1)
 
 
-def _own_labels(count: int, wish: Wish, labels: Mapping[str, Any] | None) -> NDArray[np.int64]:
-    names = [label.name for label in wish.labels]
-    given = {folded(name): np.asarray(values) for name, values in (labels or {}).items()}
-    by_name = {name: given[folded(name)] for name in names if folded(name) in given}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise UsageError(f"samples were given to fit on without labels for {', '.join(missing)}: give labels=")
-    for label in wish.labels:
-        values, classes = by_name[label.name], range(len(label.classes))
-        if values.shape != (count,) or not np.isin(values, classes).all():
-            allowed = "0 or 1" if len(classes) == 2 else f"0 to {classes[-1]}"
-            raise UsageError(f"the labels for {label.name} must be {count} numbers, each {allowed}")
-    chosen = np.stack([by_name[name] for name in names], axis=1).astype(np.int64)
-    _refuse_one_class(chosen, wish, "samples that were given")
-    return chosen
+def _given(count: int, wish: Wish, labels: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The classes that the user gives, [N, L]; NaN where there is none."""
+    by_folded = {folded(name): values for name, values in labels.items()}
+    given = np.full((count, len(wish.labels)), np.nan)
+    for label, column in zip(wish.labels, given.T, strict=True):
+        if folded(label.name) not in by_folded:
+            continue
+        classes = range(len(label.classes))
+        allowed = "0 or 1" if len(classes) == 2 else f"0 to {classes[-1]}"
+        wrong = UsageError(
+            f"the labels for {label.name} must be {count} numbers, each {allowed}, or NaN where it is not known"
+        )
+        try:
+            values = np.asarray(by_folded[folded(label.name)], np.float64)
+        except (TypeError, ValueError) as error:
+            raise wrong from error
+        if values.shape != (count,) or not (np.isin(values, classes) | np.isnan(values)).all():
+            raise wrong
+        if len(known := values[~np.isnan(values)]):
+            _refuse_one_class(label, known, "samples that were given")
+        column[:] = values
+    return given
 
 
-def _refuse_one_class(labels: NDArray[np.int64], wish: Wish, where: str) -> None:
-    for label, values in zip(wish.labels, labels.T, strict=True):
-        if not len(values) or values.min() == values.max():
-            raise UnworkablePairError(
-                f"{label.name} has one class only in the {where}: choose another label, or give samples of both classes"
-            )
+def _refuse_one_class(label: Label, values: NDArray[Any], where: str) -> None:
+    if not len(values) or values.min() == values.max():
+        raise UnworkablePairError(
+            f"{label.name} has one class only in the {where}: choose another label, or give samples of both classes"
+        )

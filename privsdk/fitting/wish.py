@@ -37,6 +37,11 @@ class Wish:
         return self.private_labels + self.utility_labels
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, in the same order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
     def private(self) -> tuple[str, ...]:
         """The names of the labels to hide."""
         return tuple(label.name for label in self.private_labels)
