@@ -90,6 +90,7 @@ def test_no_other_decision_loses_less_for_the_same_rates(known: tuple) -> None:
         return float(np.where(decision, likely, 1 - likely).mean())
 
     fair = applied(made(known[0], 1.0), scores)[:, 0] > 0
+
     def apart(decision: np.ndarray) -> float:
         belief = 1 / (1 + np.exp(-scores[:, 0]))
         return float(abs(belief @ decision / belief.sum() - (1 - belief) @ decision / (1 - belief).sum()))

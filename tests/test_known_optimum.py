@@ -75,7 +75,8 @@ def bundle_of(kind: str, public: int = PUBLIC) -> MadeUpBundle:
     z, labels = people(kind, 40_000, seed=1)
     held_out, held_out_labels = people(kind, 4000, seed=2)
     used = np.ones(SIZE, bool)
-    scores = train_scores(z, labels, held_out, held_out_labels, used, Recipe(hidden=64, dropout=0.0, noise=0.0, epochs=40))
+    recipe = Recipe(hidden=64, dropout=0.0, noise=0.0, epochs=40)
+    scores = train_scores(z, labels, held_out, held_out_labels, used, recipe)
     half = SIZE // 2
 
     def zeros(*shape: int) -> Floats:

@@ -53,11 +53,11 @@ class Attack:
     @cached_property
     def leakage(self) -> float:
         """Of the class that is told best against the rest."""
-        return max(float(metrics.leakage(*side, strata=self.strata)) for side in self._sides)
+        return max(self._told(side) for side in self._sides)
 
     def estimate(self, weights: NDArray) -> Estimate:
         """The leakage with its bootstrap; ``weights`` float64 ``[D, N]`` from :func:`metrics.resampled`."""
-        told = max(self._sides, key=lambda side: float(metrics.leakage(*side, strata=self.strata)))
+        told = max(self._sides, key=self._told)
         return Estimate(self.leakage, metrics.leakage(*told, weights, self.strata))
 
     @property
@@ -80,6 +80,10 @@ class Attack:
         if self.scores.ndim > 1:
             return self.balanced_accuracy
         return float(metrics.balanced_accuracy(self.labels, self.scores, threshold=self.thresholds))
+
+    def _told(self, side: tuple[NDArray, NDArray[np.float64]]) -> float:
+        labels, scores = side
+        return float(metrics.leakage(labels, scores, strata=self.strata))
 
     @property
     def _guesses(self) -> NDArray[np.int64]:

@@ -124,16 +124,19 @@ class Moments:
         The label is that of ``attributes``; its scores stand in ``columns`` of ``scores`` [N, K].
         """
         if len(attributes) == 1:
-            basis, which = Basis(tuple(columns), self.knots[attributes[0]]), (attributes[0], slice(None))
+            (one,) = attributes
+            basis, theirs, spreads = Basis(tuple(columns), self.knots[one]), self.mean[one], self.spread[one]
         else:
-            basis, which = Basis(tuple(columns), np.empty(0, np.float32)), (list(attributes), BELIEVED)
+            classes = list(attributes)
+            basis = Basis(tuple(columns), np.empty(0, np.float32))
+            theirs, spreads = self.mean[classes, BELIEVED], self.spread[classes, BELIEVED]
         weights = basis.weights(scores)
         mean, spread = moments(x, weights)
         centred = x - weights @ mean
-        found = weights @ self.mean[which]
-        for weight, theirs, own in zip(weights.T, self.spread[which], spread, strict=True):
+        found: Floats = weights @ theirs
+        for weight, wanted, own in zip(weights.T, spreads, spread, strict=True):
             rows = np.flatnonzero(weight)
-            map_ = (power(own, -0.5) @ power(theirs, 0.5)).astype(np.float32)
+            map_ = (power(own, -0.5) @ power(wanted, 0.5)).astype(np.float32)
             found[rows] += weight[rows, None] * (centred[rows] @ map_)
         return found
 
@@ -204,7 +207,8 @@ class CodeFlow:
 def power(covariance: NDArray[Any], exponent: float) -> NDArray[np.float64]:
     """A power of a symmetric matrix [U, U] whose variances are at least .05."""
     variance, directions = np.linalg.eigh(covariance.astype(np.float64))
-    return (directions * np.maximum(variance, LEAST_VARIANCE) ** exponent) @ directions.T
+    raised: NDArray[np.float64] = (directions * np.maximum(variance, LEAST_VARIANCE) ** exponent) @ directions.T
+    return raised
 
 
 def context(scores: Floats, columns: Sequence[Sequence[int]]) -> Floats:

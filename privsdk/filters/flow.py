@@ -81,7 +81,7 @@ class FlowFilter:
 
     def targets(self, scores: Floats, seeds: Seeds) -> Floats:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""
-        blur = 2 * noise.uniforms(seeds, len(self.fair_score.tables), "fair score") - 1
+        blur = (2 * noise.uniforms(seeds, len(self.fair_score.tables), "fair score") - 1).astype(np.float32)
         fair = self.fair_score.fair(scores, blur)
         borrowed = nearest(self.population[:, self.private :], fair, self.population[:, : self.private])
         position = (noise.uniform(seeds, "draw") * borrowed.shape[1]).astype(np.int64)

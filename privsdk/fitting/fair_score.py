@@ -128,10 +128,12 @@ class Candidates:
         hidden = sum(len(own) for own in self.private)
         wished = self.others[:, hidden:]
         rng = np.random.default_rng([self.seed, 4])
-        blurs = [rng.uniform(-1, 1, (len(one), wished.shape[1])) for one in (self.people, self.others)]
+        blurs = [
+            rng.uniform(-1, 1, (len(one), wished.shape[1])).astype(np.float32) for one in (self.people, self.others)
+        ]
         score = fair_score(self.people, self.private, fairness / (fairness + HALF_STRENGTH), blurs[0])
         fair = score.fair(self.others, blurs[1])
-        likely = 1 / (1 + np.exp(-wished))
+        likely = (1 / (1 + np.exp(-wished))).astype(np.float32)
         lost = _accuracy(wished, likely) - _accuracy(fair, likely)
         known = score.fair(self.people, blurs[0])
         told = leakage(known, beliefs(self.people, self.private), fair, beliefs(self.others, self.private))
@@ -150,7 +152,7 @@ def leakage(known: Floats, known_belief: Floats, fair: Floats, belief: Floats) -
         places.append((np.searchsorted(edges, known[:, column]), np.searchsorted(edges, fair[:, column])))
     if fair.shape[1] > 1:
         powers = 2 ** np.arange(min(fair.shape[1], 4))
-        places.append(tuple((scores[:, : len(powers)] > 0) @ powers for scores in (known, fair)))  # type: ignore[arg-type]
+        places.append(((known[:, : len(powers)] > 0) @ powers, (fair[:, : len(powers)] > 0) @ powers))
     areas = []
     for bins, own in places:
         counts = np.maximum(np.bincount(bins, minlength=BINS), 1)
