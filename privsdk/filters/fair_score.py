@@ -64,9 +64,10 @@ class FairScore:
 
         t > 0    where    sigma(s_u) > sum_c p_c a_c
 
-    The thresholds a_c, 1/2 at first and beyond 0 and 1 where beliefs are weak, are such that the share of t > 0 among the
-    people of class c is (1 - strength) times what it was plus strength times that over all.  On either side of zero
-    people keep their order as far as it tells nothing of their class: with G_c the distribution of the ranks r of class c,
+    The thresholds a_c, 1/2 at first and beyond 0 and 1 where beliefs are weak, are such that the share of t > 0 among
+    the people of class c is (1 - strength) times what it was plus strength times that over all.  On either side of
+    zero people keep their order as far as it tells nothing of their class: with G_c the distribution of the ranks r of
+    class c,
 
         r <- sum_c p_c G_c(r),    over and over,
 

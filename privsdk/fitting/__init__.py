@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
-THREADS = 2
+# The matrices are small: a second thread makes a fit longer, and much longer where somebody else needs the core.
+THREADS = 1
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -65,8 +66,8 @@ def fit(
     and ``scheme`` (how it is trained: dependably, or as published) are for it alone.
 
     - ``fairness`` is lambda, how strongly the fair utility score is kept from telling of the private label;
-      where it is not given the largest at which the fair score costs a utility label at most .004 accuracy on
-      validation latents; a release loses about .005.
+      where it is not given the largest at which the fair score costs a utility label at most .0055 expected accuracy
+      on validation latents; a release loses about .005.
     - ``a`` in [0, 1] is the share of the draw in the borrowed score, ``rho`` in (0, 1] the share of the code
       kept.
     - ``budget`` bounds the distortion, mean ||z~ - z||^2 on validation latents (for "minmax" the
@@ -165,7 +166,7 @@ def _fitted(
 
 @contextmanager
 def torch_as_it_was() -> Iterator[None]:
-    """At most two threads for torch while a filter is fitted; its threads and random state are restored."""
+    """One thread for torch while a filter is fitted; its threads and random state are restored."""
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
@@ -176,7 +177,7 @@ def torch_as_it_was() -> Iterator[None]:
     # Threads and random state are the process's: of two fits at once the second would restore those of the first.
     with _ONE_AT_A_TIME:
         before = torch.get_num_threads()
-        torch.set_num_threads(min(before, THREADS))
+        torch.set_num_threads(THREADS)
         try:
             with torch.random.fork_rng(devices=[]):
                 yield
