@@ -22,6 +22,8 @@ BELIEVED = QUANTILES.index(0.8)
 # How far a covariance is drawn to that of all people, as few people show one.
 SHRINKAGE = 0.2
 LEAST_VARIANCE = 0.05
+# Whose class is so rare is given half of the covariance that all people share: too few have shown their own.
+RARE = 0.06
 ROWS_AT_ONCE = 512
 
 
@@ -130,6 +132,9 @@ class Moments:
             classes = list(attributes)
             basis = Basis(tuple(columns), np.empty(0, np.float32))
             theirs, spreads = self.mean[classes, BELIEVED], self.spread[classes, BELIEVED]
+        rarest = float(probabilities(scores[:, list(columns)]).mean(axis=0).min())
+        shared = RARE / (RARE + rarest)
+        spreads = (1 - shared) * spreads + shared * spreads.mean(axis=0)
         weights = basis.weights(scores)
         mean, spread = moments(x, weights)
         centred = x - weights @ mean
