@@ -25,6 +25,7 @@ from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork, probabilities
 from privsdk.immutable import Immutable
+from privsdk.names import folded
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -361,8 +362,12 @@ def _are_groups(value: object, attributes: list[str]) -> bool:
     if not isinstance(value, dict) or not all(isinstance(members, list) for members in value.values()):
         return False
     members = [name for group in value.values() for name in group]
+    # A person writes them without regard to case, spaces and underscores.
+    names = [folded(name) for name in (*attributes, *value)]
     return (
-        all(len(group) > 1 for group in value.values())
+        len(set(names)) == len(names)
+        and all(names)
+        and all(len(group) > 1 for group in value.values())
         and all(name.isprintable() and name not in attributes for name in value)
         and all(isinstance(name, str) and name in attributes for name in members)
         and len(set(members)) == len(members)

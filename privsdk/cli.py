@@ -452,12 +452,22 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
         f"{check['measured_on']}, the first figure with the gap to real samples added):"
     ]
     for label, found in check["private"].items():
-        of_a_hundred = 100 * min(found["leakage"] + found["gap"], 1)
-        lines.append(
-            f"  {label}, hidden: of two releases, one of each kind, it tells which is which "
-            f"{of_a_hundred:.0f} times in 100 (guessing: 50). It names {100 * found['accuracy']:.0f}% rightly; "
-            f"always naming the commoner kind: {100 * found['base_rate']:.0f}%."
+        of_a_hundred = f"{100 * min(found['leakage'] + found['gap'], 1):.0f} times in 100 (guessing: 50)"
+        named = (
+            f"It names {100 * found['accuracy']:.0f}% rightly; always naming the commonest kind: "
+            f"{100 * found['base_rate']:.0f}%."
         )
+        if label in privatizer.bundle.groups:
+            kinds = "one of the class that it tells best and one of another"
+            lines.append(
+                f"  {label}, hidden: of two releases, {kinds}, it tells which is which {of_a_hundred}. {named}"
+            )
+        elif label in privatizer.private:
+            lines.append(
+                f"  {label}, hidden: of two releases, one of each kind, it tells which is which {of_a_hundred}. {named}"
+            )
+        else:
+            lines.append(f"  {label}: it tells such a release from another {of_a_hundred}.")
     for label, found in check.get("own_samples", {}).items():
         if label in check["private"]:
             told = f"{100 * found['leakage']:.0f} times in 100 ({100 * found['auroc_unfiltered']:.0f} unfiltered)"

@@ -117,7 +117,8 @@ class Privatizer(Immutable):
     ) -> Floats:
         """The perturbed latents: float32 [N, Z].
 
-        ``private`` is what a label-aware filter wants, 0 or 1: int [N], or [N, P] of P labels; ``draws``
+        ``private`` is what a label-aware filter wants, the class of each label, 0 or 1 or, of C classes, 0 to C - 1:
+        int [N], or [N, P] of P labels; ``draws``
         uint64 [N], one seed a row for all its random choices: without it they come from the latents' bytes
         and the device key, so nothing averages away.  Raises UsageError where the lengths differ or a label
         is missing, Refusal (``not-privatized``) where the filter fails.
@@ -319,7 +320,7 @@ class Privatizer(Immutable):
         label = np.zeros((1, len(self.private)), np.int64) if self.label_aware else None
         try:
             _, refused = self._perturb(one, label, np.zeros(1, np.uint64))
-        except (UsageError, ValueError, IndexError, ArithmeticError) as error:
+        except (UsageError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise PrivatizerError(f"its filter does not fit the bundle ({error}): fit it again") from error
         if refused:
             raise PrivatizerError(f"its filter does not work ({refused[0].detail}): fit it again")

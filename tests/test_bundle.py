@@ -359,3 +359,31 @@ def test_a_small_graph_cannot_take_all_memory(folder: Path, length: int, constan
     assert int(peak) < 2.5e6  # kB
     if constants == 1:
         assert "decoder.onnx does not work" in said
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"male": ["Young", "Smiling"]},
+        {"Mood": ["Young"]},
+        {"Mood": ["Young", "Bald"]},
+        {"Mood": ["Young", "Male"], "Age": ["Young", "Smiling"]},
+        {"": ["Young", "Smiling"]},
+        ["Mood"],
+    ],
+)
+def test_groups_that_are_none_are_refused(folder: Path, groups: object) -> None:
+    change_manifest(folder, lambda manifest: manifest.update(groups=groups))
+    with pytest.raises(BundleError, match="groups"):
+        Bundle.open(folder)
+
+
+def test_of_a_group_one_attribute_is_true(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest.update(groups={"Mood": ["Young", "Smiling", "Male"]}))
+    opened = Bundle.open(folder)
+    columns = [opened.attributes.index(name) for name in opened.groups["Mood"]]
+    labels = opened.public.labels[:, columns]
+    assert (labels.sum(axis=1) == 1).all()
+    likely = 1 / (1 + np.exp(-opened.scores.scores(opened.public.mean)[:, columns]))
+    expected = (likely / likely.sum(axis=1, keepdims=True)).mean(axis=0)
+    assert np.abs(labels.mean(axis=0) - expected).max() < 0.1

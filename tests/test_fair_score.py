@@ -184,3 +184,12 @@ def test_leakage_sees_another_shape_where_no_rank_does() -> None:
 def test_ties_count_half() -> None:
     assert expected_auroc(np.zeros(4), np.array([0, 1, 0, 1], np.float32)) == 0.5
     assert expected_auroc(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1], np.float32)) == 0.875
+
+
+def test_where_nobodys_score_says_yes_there_is_a_fair_score_still(known: tuple) -> None:
+    never = known[0].copy()
+    never[:, 1] = -np.abs(never[:, 1]) - 0.1
+    for strength in (0.0, 0.5, 1.0):
+        fair = applied(made(never, strength), never)
+        assert np.isfinite(fair).all()
+    assert (applied(made(never, 0.0), never) < 0).all()

@@ -239,6 +239,21 @@ def test_save_and_load(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
     assert not again.label_aware
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"a": 5.0}, {"rho": 0.0}, {"rho": 7.0}, {"private": 2}, {"private": 0}, {"private": float("inf")}]
+)
+def test_settings_that_no_fit_gives_are_refused(flow_filter: FlowFilter, wrong: dict) -> None:
+    with pytest.raises(PrivatizerError, match="fit it again"):
+        filters.load("flow", flow_filter.settings() | wrong, flow_filter.arrays())
+
+
+@pytest.mark.parametrize("columns", [[-1], [99], []])
+def test_a_basis_of_another_labels_score_is_refused(flow_filter: FlowFilter, columns: list) -> None:
+    arrays = flow_filter.arrays() | {"code.affine.0.columns": np.array(columns, np.int64)}
+    with pytest.raises(PrivatizerError, match="fit it again"):
+        filters.load("flow", flow_filter.settings(), arrays)
+
+
 def test_a_damaged_filter_is_refused(flow_filter: FlowFilter) -> None:
     arrays = flow_filter.arrays()
     del arrays["code.affine.0.mean"]

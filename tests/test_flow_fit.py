@@ -85,6 +85,12 @@ def test_own_labelled_latents_join_the_fit(bundle: Any, privatizer: Privatizer) 
     assert above[0] > above[1] + 0.5
     mine = clipped(bundle.scores.only([0, 1]).scores(own.mean))
     assert not {tuple(pair) for pair in mine.tolist()} & {tuple(pair) for pair in fitted.population.tolist()}
+    others = replace(own, mean=own.mean + 0.013)  # nobody's among the public latents
+    mine = clipped(bundle.scores.only([0, 1]).scores(others.mean))
+    fitted = fit(bundle, "male", "smiling", data=others, labels=labels, seed=1).filter
+    for affine, (column,) in zip(fitted.code.affine, fitted.code.columns, strict=True):
+        places = affine.basis.knots[:, None] - 1e-3 * np.arange(5)[:, None]
+        assert np.abs(places - mine[:, column]).min() > 1e-6
     extreme = replace(own, mean=own.mean + 9)  # their scores lie beyond everybody's, at the tables' ends
     fitted = fit(bundle, "male", "smiling", data=extreme, labels=labels, seed=1).filter
     table = fitted.fair_score.tables[0]
@@ -93,6 +99,8 @@ def test_own_labelled_latents_join_the_fit(bundle: Any, privatizer: Privatizer) 
     assert not np.isin(told, mine[np.abs(mine) < 12]).any()
     with pytest.raises(UnworkablePairError, match="one class only in the samples"):
         fit(bundle, "male", "smiling", data=own, labels=labels | {"male": np.ones(1500)})
+    with pytest.raises(UsageError, match="variance"):
+        fit(bundle, "male", "smiling", data=replace(own, variance=-own.variance), labels=labels)
     with pytest.raises(UsageError, match="1500 numbers"):
         fit(bundle, "male", "smiling", data=own, labels=labels | {"male": np.ones(3)})
 

@@ -103,7 +103,7 @@ class Domain:
         return self.data.labels[:, self.data.attributes.index(label)].astype(np.int64)
 
     def combined(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """The combination of several labels as one class of its own, numbered as they occur: int64 [N]."""
+        """The combination of several labels as one class of its own, those that occur numbered in order: int64 [N]."""
         columns = np.stack([self.classes(label) for label in labels], axis=1)
         return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
 

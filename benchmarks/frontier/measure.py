@@ -21,6 +21,7 @@ from privsdk.audit.attackers import (
 )
 from privsdk.audit.metrics import Estimate
 from privsdk.audit.protocols import Attack, attack
+from privsdk.filters import posterior
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
 from privsdk.fitting.barycentre import barycentre, transport
@@ -85,7 +86,10 @@ def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Flo
     began = time.perf_counter()
     fitted = CONTENDERS[contender](domain, task, seed)
     notes = {"fit seconds": time.perf_counter() - began, "settings": fitted.settings()}
-    private = domain.combined(task.private) if fitted.label_aware else None
+    private = None
+    if fitted.label_aware:
+        counts = [len(domain.bundle.groups.get(label, (0, 1))) for label in task.private]
+        private = posterior.classes(np.stack([domain.classes(label) for label in task.private], axis=1), counts)
     mean, seeds = domain.latents.mean, domain.seeds(seed)
     z = fitted.perturb(mean, domain.latents.variance, seeds, private)
     if not isinstance(fitted, FlowFilter):
@@ -150,6 +154,8 @@ def distances(domain: Domain, task: Task, z: Floats) -> dict[str, Estimate]:
 def to_barycentre(x: Floats, classes: NDArray[np.int64]) -> float:
     """The mean squared distance of ``x`` [N, U] to the barycentre of its ``classes`` [N], each taken as a Gaussian."""
     kept = [one for one in np.unique(classes) if (classes == one).sum() > 2 * x.shape[1]]
+    if len(kept) < 2:  # too few to know a covariance by: they count as alike
+        return 0.0
     weights = np.array([(classes == one).sum() for one in kept], np.float64)
     weights /= weights.sum()
     means = np.stack([x[classes == one].mean(axis=0) for one in kept]).astype(np.float64)

@@ -74,5 +74,5 @@ def load(kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np
         )
     try:
         return kinds[kind](settings, arrays)
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
         raise PrivatizerError(f"the {kind} filter is damaged ({error}): fit it again") from error

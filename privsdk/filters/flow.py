@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk import noise
+from privsdk.errors import PrivatizerError
 from privsdk.filters.code import CodeFlow
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.fair_score import FairScore
@@ -55,6 +56,18 @@ class FlowFilter:
     a: float = 1.0
     rho: float = 1.0
 
+    def __post_init__(self) -> None:
+        known = self.population.shape[-1]
+        columns = [column for own in self.code.columns for column in own]
+        hidden = [column for own in self.fair_score.private for column in own]
+        if (
+            sorted(columns) != list(range(known))
+            or hidden != list(range(self.private))
+            or len(hidden) + len(self.fair_score.tables) != known
+            or not (0 <= self.a <= 1 and 0 < self.rho <= 1)
+        ):
+            raise PrivatizerError("the flow filter's parts do not belong together: fit it again")
+
     def perturb(self, mean: Floats, variance: Floats, seeds: Seeds, private: NDArray[Any] | None = None) -> Floats:
         """Perturbed latents z~, float32 [N, Z], of posteriors with ``mean`` and ``variance``, float32 [N, Z].
 
@@ -95,6 +108,8 @@ class FlowFilter:
         Those of labels of many classes are let go.
         """
         held = [own[0] for own in self.code.columns if len(own) == 1]
+        if not held:
+            return z
         network, target = self.scores.only(held), target[:, held]
         z = z.copy()
         moving = np.arange(len(z))

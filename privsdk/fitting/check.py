@@ -93,6 +93,12 @@ def check(
     total = hidden + (hidden > 1) + 2 * len(wish.utility) + (hidden if codes is not None else 0)
     done = 0
 
+    if not (np.isfinite(released).all() and (codes is None or np.isfinite(codes).all())):
+        # Attackers would be lost in them, and find nothing.
+        raise NotReachedError(
+            "the filter gives numbers that are not finite: fit it with another seed or other settings"
+        )
+
     def seek(attackers: Mapping[str, Attacker], z: Floats, labels: Classes, classes: int) -> tuple[str, Finding]:
         nonlocal done
         found = strongest(attackers, z, labels, classes)

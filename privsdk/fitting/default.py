@@ -109,6 +109,9 @@ def _code(
         for label, columns in zip(wish.labels, wish.columns, strict=True):
             # The public flow's draws are not quite where people are: they are given the moments that people have.
             x[strangers] = bundle.moments.matched(x[strangers], scores[strangers], label.attributes, columns)
+    # Knots are somebody's scores: the user's own are blurred.
+    own = np.flatnonzero(~strangers)
+    scores[own] += BLUR * rng.standard_normal(scores[own].shape, np.float32)
     stages: list[ConditionalAffine] = []
     for columns in wish.columns:
         stages.append(ConditionalAffine.learned(x, columns, scores))

@@ -23,6 +23,7 @@ LEAST_THRESHOLD = -4.0
 # So many people whatever their class stand in each cell beside its own: a rare one knows too few.
 COMMON = 4.0
 HALF_STRENGTH = 0.04
+EDGE = 1e-3
 BINS = 16
 
 
@@ -67,7 +68,7 @@ def _table(values: Floats, previous: tuple[Basis, ...], before: Floats, believed
     left = excess(values, before, believed, needed)
     grid = np.linspace(0, 1, LEVELS)
     levels, balance, everyone = [], [], []
-    for rows, kept in ((left <= 0, values <= 0), (left > 0, values > 0)):
+    for rows, kept, edge in ((left <= 0, values <= 0, -EDGE), (left > 0, values > 0, EDGE)):
         levels.append(np.quantile(left[rows], grid) if rows.any() else grid)
         rank = np.interp(left[rows], levels[-1], grid)
         weights = crossed(before[rows], believed[rows])
@@ -76,7 +77,9 @@ def _table(values: Floats, previous: tuple[Basis, ...], before: Floats, believed
             steps.append(_distributions(rank, weights, grid))
             rank = balanced(rank, weights, steps[-1])
         balance.append(np.stack(steps).reshape(ROUNDS, before.shape[1], believed.shape[1], LEVELS))
-        everyone.append(_quantiles(values[kept], before[kept]))
+        # Where nobody's score lies on a side, those who are moved there lie at its edge.
+        nobody = np.full((before.shape[1], LEVELS), edge)
+        everyone.append(_quantiles(values[kept], before[kept]) if kept.any() else nobody)
     parts = (np.asarray(part, np.float32) for part in (needed, levels, balance, everyone))
     return FairTable(previous, *parts)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+LARGEST_LATENT = 1000.0  # ten times beyond what any encoder gives
+
 
 class FitBundle(Protocol):
     """What a fit asks of a bundle: all that is known of A attributes, without a codec."""
@@ -162,6 +164,10 @@ def own_samples(
         raise UsageError(f"the latents have {own.mean.shape[1]} numbers, the bundle's {len(bundle.used)}")
     if not (np.isfinite(own.mean).all() and np.isfinite(own.variance).all()):
         raise UsageError("the latents hold numbers that are not finite: leave those rows out")
+    if (own.variance <= 0).any() or np.abs(own.mean).max(initial=0) > LARGEST_LATENT:
+        raise UsageError(
+            f"the latents hold a variance that is not above 0, or a mean beyond {LARGEST_LATENT:g}: encode them again"
+        )
     return OwnSamples(own.mean, own.variance, given)
 
 
