@@ -14,15 +14,13 @@ from privsdk.errors import PrivatizerError
 from privsdk.filters.code import CodeFlow
 from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.fair_score import FairScore
+from privsdk.filters.newton import onto
 from privsdk.filters.scores import ScoreNetwork, clipped
 
 Floats = NDArray[np.float32]
 Seeds = NDArray[np.uint64]
 
 NEIGHBOURS = 64
-NEWTON_STEPS = 12
-NEWTON_TOLERANCE = 1e-3
-NEWTON_STRIDE = 4.0
 
 
 @dataclass(frozen=True)
@@ -110,22 +108,7 @@ class FlowFilter:
         held = [own[0] for own in self.code.columns if len(own) == 1]
         if not held:
             return z
-        network, target = self.scores.only(held), target[:, held]
-        z = z.copy()
-        moving = np.arange(len(z))
-        for _ in range(NEWTON_STEPS):
-            scores, gradient = network.gradient(z[moving])
-            missing = target[moving] - scores
-            open_ = np.abs(missing).max(axis=1) > NEWTON_TOLERANCE
-            if not open_.any():
-                break
-            moving, missing, gradient = moving[open_], missing[open_], gradient[open_]
-            gram = gradient @ gradient.transpose(0, 2, 1)
-            gram += 1e-6 * np.eye(gram.shape[1], dtype=np.float32) * np.trace(gram, axis1=1, axis2=2)[:, None, None]
-            step = (np.linalg.solve(gram, missing[:, :, None]).transpose(0, 2, 1) @ gradient)[:, 0]
-            length = np.linalg.norm(step, axis=1, keepdims=True)
-            z[moving] += step * np.minimum(1, NEWTON_STRIDE / np.maximum(length, 1e-12)).astype(np.float32)
-        return z
+        return onto(self.scores.only(held), z, target[:, held])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Every array of the filter, by name."""
