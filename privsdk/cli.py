@@ -219,6 +219,8 @@ def fit(
         if curve is not None:
             if method != "flow" or paths:
                 raise privsdk.UsageError("--curve is of method flow on public latents: leave the photos or --curve out")
+            if os.path.realpath(curve) == os.path.realpath(file):
+                raise privsdk.UsageError(f"{file} cannot be the privatizer and the curve: name two files")
             privsdk.check_curve(curve)
         opened = privsdk.Bundle.open(bundle)
         hidden, kept, more = _split(private), _split(utility), _split(keep)

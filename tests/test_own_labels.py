@@ -139,6 +139,13 @@ def test_what_few_samples_leave_open_is_about_what_somebody_with_many_finds(made
         assert learned.unlearned == pytest.approx(told, abs=0.08)
 
 
+@pytest.mark.parametrize("name", ["Smilling", 3])
+def test_labels_that_nobody_asks_for_and_nobody_knows_are_refused(made_up: Any, name: Any) -> None:
+    latents, labels = people(made_up, 300, seed=8)
+    with pytest.raises(UsageError, match="name"):
+        fit(made_up, "male", "smiling", data=latents, labels={name: labels})
+
+
 def test_warnings_of_leaks_and_of_calibration() -> None:
     own = {"samples": 1500, "positives": 700, "unlearned": 0.55, "leakage": 0.7, "standard_error": 0.02}
     found = {

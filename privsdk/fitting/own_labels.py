@@ -132,17 +132,21 @@ class OwnLabel:
 def names_of_own(bundle: Bundle, asked: Sequence[str | Sequence[str]], given: Collection[str]) -> tuple[str, ...]:
     """Those names in ``asked`` that the bundle does not know and that labels are ``given`` of, by the latter's names.
 
-    :raises UsageError: labels are given twice, or their name cannot be printed.
+    :raises UsageError: labels are given twice, or their name cannot be printed, or nobody knows it or asks for it.
     """
+    names = [name for one in asked for name in ([one] if isinstance(one, str) else one)]
     known = {folded(name) for name in (*bundle.attributes, *bundle.groups)}
     by_folded: dict[str, str] = {}
     for name in given:
-        if not folded(name) or not name.isprintable():
+        if not isinstance(name, str) or not folded(name) or not name.isprintable():
             raise UsageError(f"{name!r} can be no label's name: use letters, digits, underscores and spaces")
         if folded(name) in by_folded:
             raise UsageError(f"labels of {name} are given twice: give them once")
+        if folded(name) not in known | {folded(one) for one in names}:
+            raise UsageError(
+                f"labels of {name} are given, which is not asked for and none of the bundle's: mend the name"
+            )
         by_folded[folded(name)] = name
-    names = [name for one in asked for name in ([one] if isinstance(one, str) else one)]
     return tuple(
         dict.fromkeys(
             by_folded[folded(name)] for name in names if folded(name) not in known and folded(name) in by_folded
