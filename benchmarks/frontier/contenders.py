@@ -21,6 +21,7 @@ from privsdk.fitting.comparison import (
 )
 from privsdk.fitting.data import FitData
 from privsdk.fitting.material import gather, own_samples
+from privsdk.fitting.minmax import polish
 from privsdk.fitting.wish import resolve
 
 DELTA = 1e-5
@@ -35,10 +36,21 @@ def own_latents(domain: Domain, task: Task, seed: int) -> dict[str, Any]:
     return {"data": latents, "labels": {label: domain.classes(label)[rows] for label in task.private + task.utility}}
 
 
-def flow(domain: Domain, task: Task, seed: int) -> Filter:
-    """The default filter, as the task sets it."""
-    own = own_latents(domain, task, seed)
-    return privsdk.fit(domain.bundle, task.private, task.utility, seed=seed, **task.settings, **own).filter
+def flow(rho: float | None = None) -> Callable[[Domain, Task, int], Filter]:
+    """The default filter, as the task sets it, or with another rho."""
+
+    def fit(domain: Domain, task: Task, seed: int) -> Filter:
+        settings = dict(task.settings) | ({} if rho is None else {"rho": rho})
+        own = own_latents(domain, task, seed)
+        return privsdk.fit(domain.bundle, task.private, task.utility, seed=seed, **settings, **own).filter
+
+    return fit
+
+
+def polished(domain: Domain, task: Task, seed: int) -> Filter:
+    """The default filter with a residual trained against adversaries on its releases, where that helps."""
+    base = flow()(domain, task, seed)
+    return compared(lambda data, seed: polish(base, data, seed=seed))(domain, task, seed)
 
 
 def minmax(**settings: Any) -> Callable[[Domain, Task, int], Filter]:
@@ -71,7 +83,10 @@ def transport(label_aware: bool) -> Callable[[FitData, int], Filter]:
 
 
 CONTENDERS: Mapping[str, Callable[[Domain, Task, int], Filter]] = {
-    "flow": flow,
+    "flow": flow(),
+    "flow, rho .9": flow(0.9),
+    "flow, rho .7": flow(0.7),
+    "flow, polished": polished,
     "min-max, linear": minmax(form="linear", label_aware=True),
     "min-max, nonlinear, label-aware": minmax(label_aware=True),
     "min-max, nonlinear, label-free": minmax(),

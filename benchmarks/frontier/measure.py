@@ -75,7 +75,7 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
 
 def called(task: Task, contender: str) -> str:
     """The name of what is kept of a contender on a task."""
-    settings = [f"{name} {value:g}" for name, value in task.settings.items()] if contender == "flow" else []
+    settings = [f"{name} {value:g}" for name, value in task.settings.items()] if contender.startswith("flow") else []
     return " ".join([*task.private, "hidden", *task.utility, "kept", contender, *settings])
 
 

@@ -124,7 +124,7 @@ class FlowTraining:
         self.averaged = copy.deepcopy(flow).requires_grad_(False)
         self.step = 0
         self._optimizer = torch.optim.AdamW(
-            flow.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+            flow.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
 
     def take(self, x: Tensor, context: Tensor | None = None) -> float:
@@ -166,8 +166,7 @@ class FlowTraining:
     def _average(self) -> None:
         kept = min(self.schedule.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.averaged.parameters(), self.flow.parameters(), strict=True):
-                mean.lerp_(value, 1 - kept)
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.flow.parameters()), 1 - kept)
 
 
 def validation_loss(flow: CouplingFlow, x: Tensor, context: Tensor | None = None, batch: int = 4096) -> float:
