@@ -21,7 +21,7 @@ import numpy as np
 
 import privsdk
 from benchmarks.cells import Cell, alone
-from benchmarks.frontier.domains import Domain
+from benchmarks.domains import Domain
 from benchmarks.frontier.measure import read
 from privsdk.audit.attackers import HistGradientBoosting, LogisticRegression, StandardisedPerceptron
 from privsdk.audit.ceilings import label_ceiling

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 import privsdk
 from benchmarks.cells import Cell, alone
-from benchmarks.frontier.domains import Domain
+from benchmarks.domains import Domain
 from benchmarks.frontier.measure import read
 from benchmarks.table import Line, table
 from export.datasets.labelled import LabelledImages

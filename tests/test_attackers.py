@@ -110,3 +110,12 @@ def test_the_same_seed_finds_the_same() -> None:
             protocols.from_training_partition(attacker, train[np.arange(500)], valid, test, seed=3) for _ in "ab"
         )
         assert np.array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("attacker", ATTACKERS, ids=lambda attacker: attacker.name)
+def test_a_class_may_have_fewer_samples_than_dimensions(attacker) -> None:
+    z, _ = planted("nothing", 300, seed=5)
+    y = np.zeros(300, np.uint8)
+    y[: SIZE - 2] = 1
+    z[y == 1] += 5
+    assert attacker(0).fit(z, y).score(z[y == 1]).mean() > attacker(0).fit(z, y).score(z[y == 0]).mean()

@@ -15,9 +15,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.domains import Domain
+from benchmarks.frontier.ceilings import ceilings
 from benchmarks.frontier.contenders import CONTENDERS
-from benchmarks.frontier.domains import Domain
-from benchmarks.frontier.measure import measured
+from benchmarks.frontier.measure import UNFILTERED, measured
 from benchmarks.frontier.tasks import TASKS
 from benchmarks.table import Line, table
 from privsdk import bench
@@ -28,8 +29,10 @@ BUNDLES = {"faces": "faces", "digits": "runs/bundles/mnist", "table": "runs/bund
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="all by default")
-    parser.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), help="as above")
+    for kind, known in (("tasks", TASKS), ("contenders", [UNFILTERED, *CONTENDERS])):
+        names = list(known)
+        more = "all by default, of " + "; ".join(names)
+        parser.add_argument(f"--{kind}", nargs="+", choices=names, default=names, metavar="NAME", help=more)
     parser.add_argument("--seeds", type=int, default=3, help="of fit and attack")
     for domain, bundle in BUNDLES.items():
         parser.add_argument(f"--{domain}", default=bundle, metavar="BUNDLE", help=f"{bundle} by default")
@@ -47,11 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if task.domain not in domains:
             bundle = getattr(asked, task.domain)
             domains[task.domain] = Domain(task.domain, bundle, Path(data), asked.runs, asked.threads)
+        limits = ceilings(domains[task.domain], task)
+        lines += [Line(f"{name}: ceilings", figure, [limit]) for figure, limit in limits.figures.items()]
         for contender in asked.contenders:
             found = [measured(domains[task.domain], task, contender, seed) for seed in range(asked.seeds)]
             for figure in found[0].figures:
                 goal = task.goals.get(figure) if contender == "flow" else None
                 lines.append(Line(f"{name}: {contender}", figure, [one[figure] for one in found], goal))
+            for label in domains[task.domain].sought(task.private):
+                limit = limits[f"label ceiling {label}"]
+                beyond = [one[f"leakage {label}"] - limit for one in found]
+                lines.append(Line(f"{name}: {contender}", f"beyond the label ceiling {label}", beyond))
     print(f"{asked.seeds} seeds, {bench.cpu_name()}\n")
     print(table(lines))
     if asked.json is not None:

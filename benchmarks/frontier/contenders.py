@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import privsdk
-from benchmarks.frontier.domains import Domain
+from benchmarks.domains import Domain
 from benchmarks.frontier.tasks import Task
 from privsdk.codec import Latents
 from privsdk.filters import Filter

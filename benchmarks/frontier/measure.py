@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cells import Cell, alone
+from benchmarks.domains import Domain
 from benchmarks.frontier.contenders import CONTENDERS
-from benchmarks.frontier.domains import Domain
 from benchmarks.frontier.tasks import Task
 from privsdk.audit import metrics
 from privsdk.audit.attackers import (
@@ -28,6 +28,7 @@ from privsdk.fitting.barycentre import barycentre, transport
 
 Floats = NDArray[np.float32]
 
+UNFILTERED = "unfiltered"  # no contender: the posterior means as they are
 ALBUM = 10  # photos of a person
 READERS = (LogisticRegression, StandardisedPerceptron, HistGradientBoosting)
 
@@ -38,10 +39,7 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
     def measure() -> Cell:
         z, fair, notes = released(domain, task, contender, seed)
         figures: dict[str, Estimate] = {}
-        sought = {label: domain.classes(label) for label in task.private}
-        if len(task.private) > 1:
-            sought["combination"] = domain.combined(task.private)
-        for label, classes in sought.items():
+        for label, classes in domain.sought(task.private).items():
             attacks = attack(*domain.parts(z, classes), seed=seed, threads=domain.threads, protocols=domain.protocols)
             strongest, most_accurate = attacks[0], max(attacks, key=lambda one: one.accuracy)
             figures[f"leakage {label}"] = strongest.estimate(domain.weights)
@@ -54,6 +52,11 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
                 figures[f"albums {label}"] = alone(
                     max(album(one, domain.data.identity[domain.test]) for one in attacks)
                 )
+            if contender == UNFILTERED and label in task.private:
+                # Whatever a fresh attacker reads of the latent beyond the score: how far that is from sufficient.
+                of_score = domain.scores([label])
+                scored = attack(*domain.parts(of_score, classes), READERS, seed, domain.threads, domain.protocols)
+                figures[f"the score alone tells {label}"] = scored[0].estimate(domain.weights)
             if fair is not None:
                 told = attack(
                     *domain.parts(fair, classes), seed=seed, threads=domain.threads, protocols=domain.protocols
@@ -64,8 +67,8 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
                 )
         for label in task.utility:
             figures |= read(domain, z, label, seed)
-            if contender != "unfiltered":
-                before = measured(domain, task, "unfiltered", seed)[f"accuracy {label}"]
+            if contender != UNFILTERED:
+                before = measured(domain, task, UNFILTERED, seed)[f"accuracy {label}"]
                 figures[f"lost {label}"] = before - figures[f"accuracy {label}"]
         figures |= distances(domain, task, z)
         return Cell(figures, notes)
@@ -81,7 +84,7 @@ def called(task: Task, contender: str) -> str:
 
 def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, Floats | None, dict[str, Any]]:
     """The perturbed latents of all samples, float32 [N, Z], their fair scores if any, and the time of the fit."""
-    if contender == "unfiltered":
+    if contender == UNFILTERED:
         return domain.latents.mean, None, {}
     began = time.perf_counter()
     fitted = CONTENDERS[contender](domain, task, seed)

@@ -134,7 +134,8 @@ class QuadraticDiscriminant(Attacker):
     name = "quadratic discriminant"
 
     def __init__(self, seed: int = 0, threads: int = 1) -> None:
-        discriminant = discriminant_analysis.QuadraticDiscriminantAnalysis(reg_param=0.05)
+        # Shrunk, a class may have fewer samples than dimensions.
+        discriminant = discriminant_analysis.QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.05)
         self._model = make_pipeline(StandardScaler(), discriminant)
 
 

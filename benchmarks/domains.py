@@ -20,6 +20,7 @@ from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
 from privsdk.audit import metrics
 from privsdk.audit.protocols import BOTH, TRAINING_PARTITION, Released
 from privsdk.codec import Latents
+from privsdk.filters.scores import clipped
 
 DATA = {"faces": "celeba", "digits": "mnist", "table": "adult"}
 MOST_TRAINING = 20_000  # releases that attackers are trained on, of data sets that have more
@@ -41,24 +42,34 @@ class Domain:
 
     def __init__(self, name: str, bundle: str, data: Path, runs: Path, threads: int) -> None:
         self.name = name
+        self._opened_as = bundle
         self.bundle = privsdk.Bundle.open(bundle, threads)
         self.folder = runs / f"frontier-{name}-{self.bundle.digest[:12]}"
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         self.cells = Cells(self.folder / "cells")
         self.threads = threads
         self.protocols = BOTH if name == "faces" else (TRAINING_PARTITION,)
-        self._data = data / DATA[name]
+        self.source = data / DATA[name]
+
+    def reopened(self, threads: int) -> privsdk.Bundle:
+        """The bundle again, with so many threads."""
+        return privsdk.Bundle.open(self._opened_as, threads)
+
+    @cached_property
+    def images(self) -> LabelledImages:
+        """Of faces: every one of CelebA, found and aligned as on a device."""
+        stored = self.folder / "images.npz"
+        if not stored.exists():
+            say("reading CelebA")
+            celeba.load(self.source).save(stored)
+        return LabelledImages.load(stored)
 
     @cached_property
     def data(self) -> Data:
         if self.name != "faces":
-            rows = PLANS[self.name].load(self._data)
+            rows = PLANS[self.name].load(self.source)
             return Data(rows.samples, rows.labels, rows.attributes, rows.partition, np.arange(len(rows)))
-        stored = self.folder / "images.npz"
-        if not stored.exists():
-            say("reading CelebA")
-            celeba.load(self._data).save(stored)
-        images = LabelledImages.load(stored)
+        images = self.images
         return Data(images.pixels, images.labels, images.attributes, images.partition, images.identity)
 
     @cached_property
@@ -106,6 +117,17 @@ class Domain:
         """The combination of several labels as one class of its own, those that occur numbered in order: int64 [N]."""
         columns = np.stack([self.classes(label) for label in labels], axis=1)
         return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def sought(self, private: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """What attackers seek, by its name: the class of each label, and the combination of several; int64 [N]."""
+        one_by_one = {label: self.classes(label) for label in private}
+        return one_by_one | ({"combination": self.combined(private)} if len(private) > 1 else {})
+
+    def scores(self, labels: Sequence[str]) -> NDArray[np.float32]:
+        """The bundle's scores of these labels, of every sample: float32 [N, K]."""
+        attributes = [name for label in labels for name in self.bundle.groups.get(label, (label,))]
+        columns = [self.bundle.attributes.index(name) for name in attributes]
+        return clipped(self.bundle.scores.only(columns).scores(self.latents.mean))
 
     def parts(self, z: NDArray[np.float32], classes: NDArray[np.int64]) -> tuple[Released, Released, Released]:
         """Releases ``z`` of all samples, by partition."""
