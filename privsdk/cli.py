@@ -180,6 +180,10 @@ def fit(
     labels: Annotated[
         Path | None, typer.Option(help="CSV of these photos: file names, then a column for each label.")
     ] = None,
+    fit_on: Annotated[
+        Literal["both", "public", "own"],
+        typer.Option(help="With photos: public latents and these, or one of the two alone."),
+    ] = "both",
     keep: Annotated[list[str], typer.Option("--keep", help="Further label to keep; as --private.")] = [],  # noqa: B006
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
     aligned: Annotated[
@@ -238,7 +242,15 @@ def fit(
             for refusal in refused:
                 _complain(f"refused {refusal}")
         privatizer = privsdk.fitted(
-            opened, hidden, kept, settings, on_progress=on_progress, keep=more, data=samples, labels=given
+            opened,
+            hidden,
+            kept,
+            settings,
+            on_progress=on_progress,
+            keep=more,
+            data=samples,
+            labels=given,
+            fit_on=fit_on,
         )
         privatizer.save(file)
         if curve is not None:

@@ -18,6 +18,7 @@ from privsdk.errors import PrivatizerError
 from privsdk.filters.divergences import Divergence
 from privsdk.fitting import fit
 from privsdk.fitting.asked import Asked
+from privsdk.fitting.material import FitOn
 from privsdk.fitting.own_labels import names_of_own
 from privsdk.fitting.wish import resolve
 from privsdk.privatizer import Privatizer
@@ -71,18 +72,19 @@ def fitted(
     keep: str | Sequence[str] = (),
     data: NDArray[np.uint8] | Latents | None = None,
     labels: Mapping[str, Any] | None = None,
+    fit_on: FitOn = "both",
 ) -> Privatizer:
     """The privatizer that :func:`privsdk.fit` gives, from the cache where it was fitted before.
 
     A filter that leaks more than ``max_leakage`` is not kept.  ``folder`` is the data folder with the cache and the
-    device key, the user's own without it.  What is fitted to own samples, ``data`` and ``labels`` as in
+    device key, the user's own without it.  What is fitted to own samples, ``data``, ``labels`` and ``fit_on`` as in
     :func:`privsdk.fit`, is not kept: whoever has them has a file of the filter.  Raises what :func:`privsdk.fit`
     raises, and StoreError where the cache cannot be used.
     """
     hidden, kept = check_wish(bundle, private, utility, settings, keep, labels or ())
     how = asdict(settings)
-    if data is not None or labels:
-        return fit(bundle, hidden, kept, data=data, labels=labels, on_progress=on_progress, **how)
+    if data is not None or labels or fit_on == "own":
+        return fit(bundle, hidden, kept, data=data, labels=labels, fit_on=fit_on, on_progress=on_progress, **how)
     if settings.budget != "auto":
         del how["max_leakage"]  # asked of the filter and no part of it: such a fit does not depend on it
     cache = Cache(folder)

@@ -173,6 +173,32 @@ def test_unlabelled_own_latents_join_the_fit(made_up: Any) -> None:
         fit(made_up, "male", "smiling", data=Latents(own.mean[:, :3], own.variance[:, :3]))
 
 
+def test_a_filter_fitted_on_own_latents_alone_holds_on_others(made_up: Any) -> None:
+    own, _ = people(made_up, 3000, 10)
+    privatizer = fit(made_up, "male", "smiling", data=own, fit_on="own")
+    assert privatizer.record["check"]["measured_on"] == "own samples"
+    assert privatizer.record["check"]["latents"] == 750
+    others, _ = people(made_up, 4000, 11)
+    men, smiles = (made_up.scores.scores(others.mean)[:, :2] > 0).astype(np.int64).T
+    released = privatizer.filter.perturb(others.mean, others.variance, np.arange(4000, dtype=np.uint64))
+    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
+        assert check.judge(attacker, others.mean, men).leakage > 0.9
+        assert check.judge(attacker, released, men).leakage < 0.6
+    assert check.judge(check.numpy_logistic, released, smiles).accuracy > 0.9
+
+
+def test_own_samples_may_take_no_part_or_all_in_a_fit(made_up: Any) -> None:
+    own, _ = people(made_up, 400, 9)
+    apart = fit(made_up, "male", "smiling", data=own, fit_on="public").filter.arrays()
+    assert all((apart[name] == array).all() for name, array in fit(made_up, "male", "smiling").filter.arrays().items())
+    with pytest.raises(UsageError, match="400 own samples are too few"):
+        fit(made_up, "male", "smiling", data=own, fit_on="own")
+    with pytest.raises(UsageError, match="0 own samples are too few"):
+        fit(made_up, "male", "smiling", fit_on="own")
+    with pytest.raises(UsageError, match="nothing to fit on called 'mine'"):
+        fit(made_up, "male", "smiling", data=own, fit_on="mine")  # type: ignore[arg-type]
+
+
 def test_calibration_is_measured_on_own_labels_or_told_by_the_bundle(made_up: Any) -> None:
     own, _ = people(made_up, 1000, 10)
     likely = 1 / (1 + np.exp(-made_up.scores.scores(own.mean)[:, 0]))

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import MissingExtraError
+from privsdk.errors import MissingExtraError, UsageError
 from privsdk.filters import Filter
 from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.default import fit_flow
-from privsdk.fitting.material import FitBundle, Material, gather, own_samples
+from privsdk.fitting.material import FitBundle, FitOn, Material, gather, own_samples
 from privsdk.fitting.own_check import calibration, findings, releases_of_unseen, warnings, widen_gaps
 from privsdk.fitting.own_labels import Extended, learn, names_of_own
 from privsdk.fitting.wish import Wish, resolve
@@ -34,6 +34,8 @@ __all__ = ["fit"]
 
 # The matrices are small: a second thread makes a fit longer, and much longer where somebody else needs the core.
 THREADS = 1
+# Of fewer own samples only a handful show how fifty dimensions of code lie where a score is high, or low.
+LEAST_OWN_ALONE = 1000
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -50,6 +52,7 @@ def fit(
     keep: str | Sequence[str] = (),
     data: NDArray[np.uint8] | Latents | None = None,
     labels: Mapping[str, Any] | None = None,
+    fit_on: FitOn = "both",
     seed: int = 0,
     on_progress: Progress | None = None,
     label_aware: bool = False,
@@ -82,6 +85,9 @@ def fit(
       learned from these samples, of which each class needs ten; take them as they come, and one of each person.
       ``record["check"]`` then has ``own_samples``, what was found on these by filters that had not seen them, and in
       any case ``calibration``, and ``warnings``, sentences.
+    - ``fit_on``: where there are own samples, whether the filter is fitted on these and public latents ("both"), on
+      "own" ones alone (a thousand at least; the check is then of own ones too), or on "public" ones alone, so that
+      own samples only teach labels and say how well scores are calibrated.
     - the same ``seed`` gives the same filter.
 
     :raises UnknownLabelError: a name is none of the bundle's attributes, and no labels of it are given.
@@ -101,9 +107,16 @@ def fit(
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
     own = own_samples(bundle, wish, data, labels)
+    if fit_on not in get_args(FitOn):
+        raise UsageError(f"there is nothing to fit on called {fit_on!r}: choose one of {', '.join(get_args(FitOn))}")
+    if fit_on == "own" and (own is None or len(own) < LEAST_OWN_ALONE):
+        raise UsageError(
+            f"{0 if own is None else len(own)} own samples are too few to fit on these alone, {LEAST_OWN_ALONE} are "
+            "needed: give more, or fit on public latents too"
+        )
     learned = learn(bundle, wish, names, own, seed)
     known: FitBundle = Extended.of(bundle, learned, seed) if learned else bundle
-    material = gather(known, wish, own, seed)
+    material = gather(known, wish, own, seed, fit_on)
     with torch_as_it_was() if with_torch else nullcontext():
         fitted, recorded = _fitted(known, wish, material, asked, with_torch, report)
         attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
@@ -122,6 +135,7 @@ def fit(
                 learned,
                 own,
                 seed,
+                fit_on,
                 lambda part, rest: _fitted(part, wish, rest, again, False, lambda stage, done, total: None)[0],
                 report,
             )
@@ -135,7 +149,7 @@ def fit(
         "utility": list(wish.utility),
         "own_labels": list(names),
         "label_aware": fitted.label_aware,
-        "settings": {**recorded, "max_leakage": max_leakage, "seed": seed},
+        "settings": {**recorded, "max_leakage": max_leakage, "fit_on": fit_on, "seed": seed},
         "check": found,
         "seconds": time.perf_counter() - begun,
     }

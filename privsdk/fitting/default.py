@@ -78,11 +78,12 @@ def learn(
     train, validation = material.train, material.validation
     code = _code(bundle, wish, train, seed, rng, with_torch, report)
     people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
+    strangers = people[: np.sum(~train.own)]
     return Parts(
         bundle.scores.only(wish.attributes),
         bundle.flow,
         code,
-        people[: np.sum(~train.own)][:POPULATION],
+        (strangers if len(strangers) else people)[:POPULATION],
         sum(len(own) for own in hidden),
         Candidates(people, others, hidden, seed),
     )
@@ -105,7 +106,7 @@ def _code(
     x = np.concatenate(drawn)
     scores = np.tile(train.scores, (DRAWS, 1))
     strangers = np.tile(~train.own, DRAWS)
-    for _ in range(MATCHING):
+    for _ in range(MATCHING if strangers.any() else 0):
         for label, columns in zip(wish.labels, wish.columns, strict=True):
             # The public flow's draws are not quite where people are: they are given the moments that people have.
             x[strangers] = bundle.moments.matched(x[strangers], scores[strangers], label.attributes, columns)
@@ -130,6 +131,6 @@ def _people(bundle: FitBundle, wish: Wish, part: Part, rng: np.random.Generator)
 
     Tables of quantiles carry single scores, and a filter should carry nobody's.
     """
-    drawn = bundle.joint_scores.draw(part.scores[~part.own], wish.attributes, rng)
-    mine = part.scores[part.own]
+    strangers, mine = part.scores[~part.own], part.scores[part.own]
+    drawn = bundle.joint_scores.draw(strangers, wish.attributes, rng) if len(strangers) else strangers
     return np.concatenate([drawn, mine + BLUR * rng.standard_normal(mine.shape, np.float32)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from privsdk.codec import Latents
 
 Floats = NDArray[np.float32]
+
+FitOn = Literal["both", "public", "own"]
 
 LARGEST_LATENT = 1000.0  # ten times beyond what any encoder gives
 
@@ -171,11 +173,12 @@ def own_samples(
     return OwnSamples(own.mean, own.variance, given)
 
 
-def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int) -> Material:
+def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int, fit_on: FitOn = "both") -> Material:
     """Public latents split 60 : 15 : 25, the user's own 80 : 20 beside the first two.
 
     The check part is of public latents alone, so that its figures mean the same with and without the user's
-    own.
+    own.  Where ``fit_on`` is "own" they take the place of the public ones in all three parts; where it is "public" they
+    take no part.
 
     :raises UnworkablePairError: a label has one class only.
     """
@@ -184,23 +187,27 @@ def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int) -> 
     drawn = np.stack([_classes(public.labels, label) for label in wish.labels], axis=1)
     for label, values in zip(wish.labels, drawn.T, strict=True):
         _refuse_one_class(label, values, "public latents")
+    if own is not None and fit_on == "own":
+        mine = own.part(scores, wish, seed)
+        for label, values in zip(wish.labels, mine.labels.T, strict=True):
+            _refuse_one_class(label, values, "own samples")
+        return Material(*_split(mine, seed), "own samples")
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
     everyone = Part(mean, variance, clipped(scores.scores(mean)), drawn, np.zeros(len(mean), bool))
+    train, validation, check = _split(everyone, seed)
+    if own is not None and fit_on == "both":
+        mine = own.part(scores, wish, seed)
+        order = np.random.default_rng([seed, 1]).permutation(len(mine))
+        chosen, fitted = np.split(order, [len(order) // 5])
+        train, validation = train.beside(mine[fitted]), validation.beside(mine[chosen])
+    return Material(train, validation, check, "public latents")
 
-    order = np.random.default_rng([seed, 0]).permutation(len(everyone))
+
+def _split(part: Part, seed: int) -> tuple[Part, Part, Part]:
+    """60 : 15 : 25 of its rows."""
+    order = np.random.default_rng([seed, 0]).permutation(len(part))
     check, validation, train = np.split(order, [len(order) // 4, 2 * len(order) // 5])
-    parts = Material(everyone[train], everyone[validation], everyone[check], "public latents")
-    if own is None:
-        return parts
-    mine = own.part(scores, wish, seed)
-    order = np.random.default_rng([seed, 1]).permutation(len(mine))
-    chosen, fitted = np.split(order, [len(order) // 5])
-    return Material(
-        parts.train.beside(mine[fitted]),
-        parts.validation.beside(mine[chosen]),
-        parts.check,
-        parts.measured_on,
-    )
+    return part[train], part[validation], part[check]
 
 
 def _classes(labels: NDArray[np.integer], label: Label) -> NDArray[np.int64]:

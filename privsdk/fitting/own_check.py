@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from privsdk.audit.metrics import calibration_error
 from privsdk.filters import Filter, posterior
 from privsdk.fitting.check import Attacker, judge
-from privsdk.fitting.material import FitBundle, Material, OwnSamples, gather
+from privsdk.fitting.material import FitBundle, FitOn, Material, OwnSamples, gather
 from privsdk.fitting.own_labels import Extended, OwnLabel, folds, standard_error
 from privsdk.fitting.wish import Wish
 from privsdk.progress import Progress
@@ -31,7 +31,14 @@ LEARNER = "regularised logistic"
 
 
 def releases_of_unseen(
-    bundle: Bundle, wish: Wish, labels: Sequence[OwnLabel], own: OwnSamples, seed: int, refit: Refit, report: Progress
+    bundle: Bundle,
+    wish: Wish,
+    labels: Sequence[OwnLabel],
+    own: OwnSamples,
+    seed: int,
+    fit_on: FitOn,
+    refit: Refit,
+    report: Progress,
 ) -> Floats:
     """Own samples [N], each released by a filter that was fitted without it, and without it learned the own labels.
 
@@ -46,7 +53,7 @@ def releases_of_unseen(
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         learned = [_again(bundle, wish, label, own[inside], seed) for label in labels]
         extended = Extended.of(bundle, learned, seed)
-        filter_ = refit(extended, gather(extended, wish, own[inside], seed))
+        filter_ = refit(extended, gather(extended, wish, own[inside], seed, fit_on))
         part = own[outside].part(extended.scores.only(wish.attributes), wish, seed)
         combined = posterior.classes(part.labels[:, : len(counts)], counts)
         aware = combined if filter_.label_aware else None
