@@ -26,7 +26,7 @@ LABELS = (
 
 def row_unfiltered(faces: Faces) -> Iterator[Line]:
     for label, least in ((PRIVATE, 0.975), (UTILITY, 0.885)):
-        found = [faces.unfiltered(label, seed)["accuracy"] for seed in faces.seeds]
+        found = [faces.unfiltered(label, seed) for seed in faces.seeds]
         yield Line("unfiltered", f"{label}: accuracy", found, Goal(least, at_most=False))
 
 
@@ -34,7 +34,7 @@ def row_against_pixels(faces: Faces) -> Iterator[Line]:
     below = []
     for seed in faces.seeds:
         raw = faces.from_pixels("raw", seed)
-        latents = Estimate.mean([faces.unfiltered(label, seed)["accuracy"] for label in LABELS])
+        latents = Estimate.mean([faces.unfiltered(label, seed) for label in LABELS])
         below.append(Estimate.mean([raw[f"accuracy {label}"] for label in LABELS]) - latents)
     yield Line("against-pixels", "mean accuracy of eight labels: CNN on raw pixels - latents", below, Goal(0.025))
 
