@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,17 @@ class Cells:
         found = Cell(found.figures, found.notes, time.perf_counter() - began)
         write_atomically(path, found.to_json())
         return found
+
+
+def figures_of(cells: Sequence[Cell]) -> list[str]:
+    """The names of all figures in them, in order."""
+    return list(dict.fromkeys(figure for one in cells for figure in one.figures))
+
+
+def refused(cells: Sequence[Cell]) -> str:
+    """What a fit said that was not made, and how often."""
+    said = [one.notes["refused"] for one in cells if "refused" in one.notes]
+    return f"{len(said)} of {len(cells)} refused: {said[0]}" if said else ""
 
 
 def alone(value: float) -> Estimate:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import privsdk
-from benchmarks.cells import Cell, alone
+from benchmarks.cells import Cell, alone, figures_of, refused
 from benchmarks.domains import Domain
 from benchmarks.frontier.measure import read
 from benchmarks.table import Line, table
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines = [
         Line(name, figure, [one[figure] for one in cells if figure in one.figures], note=refused(cells))
         for name, cells in rows.items()
-        for figure in dict.fromkeys(figure for one in cells for figure in one.figures) or ("leakage",)
+        for figure in figures_of(cells) or ("leakage",)
     ]
     print(f"{asked.seeds} seeds, {len(attackers)} attackers, {bench.cpu_name()}\n")
     print(table(lines))
@@ -195,12 +195,6 @@ def found(
     figures[f"lost {UTILITY}"] = before - read(domain, z, UTILITY, seed)[f"accuracy {UTILITY}"]
     notes: dict[str, Any] = {"attacks": [one.summary() for one in attacks], "check": check}
     return Cell(figures, notes)
-
-
-def refused(cells: Sequence[Cell]) -> str:
-    """What a fit said that was not made, and how often."""
-    said = [one.notes["refused"] for one in cells if "refused" in one.notes]
-    return f"{len(said)} of {len(cells)} refused: {said[0]}" if said else ""
 
 
 def half_of_either(domain: Domain, label: str, count: int, seed: int) -> NDArray[np.int64]:

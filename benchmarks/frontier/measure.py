@@ -21,6 +21,7 @@ from privsdk.audit.attackers import (
 )
 from privsdk.audit.metrics import Estimate
 from privsdk.audit.protocols import Attack, attack
+from privsdk.errors import NotReachedError
 from privsdk.filters import posterior
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
@@ -37,7 +38,10 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
     """Leakage, accuracies and distortion of one contender's releases, by attackers trained afresh."""
 
     def measure() -> Cell:
-        z, fair, notes = released(domain, task, contender, seed)
+        try:
+            z, fair, notes = released(domain, task, contender, seed)
+        except NotReachedError as error:
+            return Cell({}, {"refused": str(error)})
         figures: dict[str, Estimate] = {}
         for label, classes in domain.sought(task.private).items():
             attacks = attack(*domain.parts(z, classes), seed=seed, threads=domain.threads, protocols=domain.protocols)
