@@ -19,11 +19,11 @@ CONTEXT_SCALE = 4.0
 QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)
 # Of the balanced people, where a label is believed true without doubt.
 BELIEVED = QUANTILES.index(0.8)
-# How far a covariance is drawn to that of all people, as few people show one.
-SHRINKAGE = 0.2
+# A covariance is drawn to that of all as if so many rows for each dimension showed the latter.
+PRIOR = 4
 LEAST_VARIANCE = 0.05
 # Whose class is so rare is given half of the covariance that all people share: too few have shown their own.
-RARE = 0.06
+RARE = 0.05
 ROWS_AT_ONCE = 512
 
 
@@ -47,13 +47,16 @@ class ConditionalAffine:
     along: Floats
 
     @classmethod
-    def of(cls, basis: Basis, mean: Floats, spread: NDArray[Any]) -> ConditionalAffine:
+    def of(cls, basis: Basis, mean: Floats, spread: NDArray[Any], shown: NDArray[Any]) -> ConditionalAffine:
         """The map after which x has mean 0 and covariance I, where it has this mean [Q, U] and covariance [Q, U, U].
 
-        d is where the means at the outermost knots lie apart, seen through W: Fisher's discriminant.
+        The covariances are ``shown`` [Q] by so many rows each; of few, they are drawn to their mean.  d is where the
+        means at the outermost knots lie apart, seen through W: Fisher's discriminant.
         """
         spread = spread.astype(np.float64)
-        shrunk = (1 - SHRINKAGE) * spread + SHRINKAGE * spread.mean(axis=0)
+        prior = PRIOR * mean.shape[1]
+        shared = (prior / (prior + shown))[:, None, None]
+        shrunk = (1 - shared) * spread + shared * spread.mean(axis=0)
         variance, directions = np.linalg.eigh(shrunk)
         narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
         whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
@@ -67,7 +70,8 @@ class ConditionalAffine:
     def learned(cls, x: Floats, columns: Sequence[int], scores: Floats) -> ConditionalAffine:
         """The map for the label in ``columns`` of ``scores`` [N, K], of people with x, float32 [N, U]."""
         basis = Basis.about(columns, scores, QUANTILES)
-        return cls.of(basis, *moments(x, basis.weights(scores)))
+        weights = basis.weights(scores)
+        return cls.of(basis, *moments(x, weights), weights.sum(axis=0))
 
     def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
         """x, float32 [N, U], all scores [N, K] and a normal number of each row [N] to e, float32 [N, U]."""
@@ -133,7 +137,7 @@ class Moments:
             basis = Basis(tuple(columns), np.empty(0, np.float32))
             theirs, spreads = self.mean[classes, BELIEVED], self.spread[classes, BELIEVED]
         rarest = float(probabilities(scores[:, list(columns)]).mean(axis=0).min())
-        shared = RARE / (RARE + rarest)
+        shared = RARE**2 / (RARE**2 + rarest**2)
         spreads = (1 - shared) * spreads + shared * spreads.mean(axis=0)
         weights = basis.weights(scores)
         mean, spread = moments(x, weights)
