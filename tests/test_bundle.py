@@ -265,6 +265,14 @@ def test_numbers_that_overflow_are_found_by_name(folder: Path) -> None:
         Bundle.open(folder).verify()
 
 
+def test_variances_that_are_none_are_found(folder: Path) -> None:
+    name = "moments.safetensors"
+    arrays, metadata = unpack((folder / name).read_bytes())
+    replace_file(folder, name, pack(arrays | {"spread": -arrays["spread"]}, metadata))
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder).verify()
+
+
 @pytest.mark.parametrize("name", [name for name in REQUIRED_FILES if name.endswith(".safetensors")])
 def test_arrays_that_are_none_or_not_finite_or_others_are_refused(folder: Path, name: str) -> None:
     arrays, metadata = unpack((folder / name).read_bytes())

@@ -192,9 +192,17 @@ def _label_ceiling(part: Part, wish: Wish) -> float:
     return max(areas)
 
 
-def _faces(bundle: Bundle, filters: Sequence[FlowFilter], part: Part, draws: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Samples of as many latents of one class of the first private label as of the other, and their releases."""
-    of_class = [np.flatnonzero(part.labels[:, 0] == one)[: FACES // 2] for one in (0, 1)]
-    rows = np.stack(of_class, axis=1).ravel()
+def _faces(
+    bundle: Bundle, filters: Sequence[FlowFilter], part: Part, draws: NDArray[np.uint64]
+) -> NDArray[np.uint8] | None:
+    """Samples of as many latents of one class of the first private label as of the other, and their releases.
+
+    None where one class has none.
+    """
+    of_class = [np.flatnonzero(part.labels[:, 0] == one) for one in (0, 1)]
+    each = min(FACES // 2, *map(len, of_class))
+    if not each:
+        return None
+    rows = np.stack([found[:each] for found in of_class], axis=1).ravel()
     columns = [part.mean[rows]] + [one.perturb(part.mean[rows], part.variance[rows], draws[rows]) for one in filters]
     return np.stack([bundle.decode(z) for z in columns], axis=1)
