@@ -122,7 +122,8 @@ TASKS: Mapping[str, Task] = {
             "faces",
             (label,),
             ("Smiling",),
-            {},
+            # The device's own choice, but for one label, of which it keeps Smiling to .009.
+            {"fairness": 0.02} if label == "Attractive" else {},
             {f"beyond the fair score {label}": Goal(0.015), "lost Smiling": Goal(0.005)},
         )
         for label in ("Young", "Attractive", "High_Cheekbones", "Big_Lips", "Big_Nose", "Eyeglasses", "Wavy_Hair")
