@@ -40,6 +40,7 @@ from privsdk.audit.protocols import Released, attack
 from privsdk.filters.code import Moments
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork
+from privsdk.fitting import LEAST_OWN_ALONE
 from privsdk.fitting.material import FitOn
 from privsdk.store.folder import write_atomically
 
@@ -76,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows[name] = [own_label(domain, bundle, label, count, seed, attackers) for seed in range(asked.seeds)]
     joined: list[tuple[int, bool, FitOn]] = [(0, True, "public")]
     for count in asked.unlabelled:
-        joined += [(count, True, "both"), (count, False, "both"), (count, True, "own")]
+        joined += [(count, True, "both"), (count, False, "both")]
+        joined += [(count, True, "own")] if count >= LEAST_OWN_ALONE else []
     for count, same, fit_on in joined:
         camera = "the same" if same else "another"
         name = f"Male, {count} unlabelled of {camera} camera{' alone' if fit_on == 'own' else ''}"
@@ -158,7 +160,10 @@ def one_camera(
         photos = domain.train[seen[domain.train] == same]
         rows = np.random.default_rng([seed, 9]).choice(photos, count, replace=False)
         own = domain.latents[rows] if count else None
-        privatizer = privsdk.fit(domain.bundle, "Male", UTILITY, data=own, fit_on=fit_on, seed=seed)
+        try:
+            privatizer = privsdk.fit(domain.bundle, "Male", UTILITY, data=own, fit_on=fit_on, seed=seed)
+        except (privsdk.UnworkablePairError, privsdk.NotReachedError) as error:
+            return Cell({}, {"refused": str(error)})
         return found(domain, privatizer, "Male", seen, seed, attackers)
 
     return domain.cells.cell(f"camera {count} {same} {fit_on} {len(attackers)} {seed}", measure)

@@ -83,7 +83,7 @@ def fitted(
     """
     hidden, kept = check_wish(bundle, private, utility, settings, keep, labels or ())
     how = asdict(settings)
-    if data is not None or labels or fit_on == "own":
+    if data is not None or labels or fit_on != "both":
         return fit(bundle, hidden, kept, data=data, labels=labels, fit_on=fit_on, on_progress=on_progress, **how)
     if settings.budget != "auto":
         del how["max_leakage"]  # asked of the filter and no part of it: such a fit does not depend on it

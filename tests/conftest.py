@@ -12,6 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from privsdk import Bundle, Privatizer
 
+# Before NumPy and torch are imported: files of tests run side by side, a core each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

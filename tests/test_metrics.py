@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from privsdk.audit import metrics
-from privsdk.audit.ceilings import label_ceiling, score_ceiling
+from privsdk.audit.ceilings import label_ceiling, zero_leakage_accuracy
 from privsdk.audit.metrics import Estimate
 
 
@@ -131,6 +131,25 @@ def test_label_ceiling_of_two_labels_together() -> None:
     assert label_ceiling(private, utility) == 1
 
 
-def test_score_ceiling_reads_the_score() -> None:
-    private = np.array([0, 0, 1, 1])
-    assert score_ceiling(private, np.array([3.0, 2.0, 1.0, 0.0])) == 1
+def test_label_ceiling_of_many_classes_is_that_of_the_class_told_best() -> None:
+    private = np.repeat([0, 1, 2], 40)
+    utility = (private == 2).astype(int)
+    utility[:10] = 1
+    assert label_ceiling(private, utility) == label_ceiling(private == 2, utility)
+    drawn = label_ceiling(private, utility, np.ones((3, len(private))))
+    assert drawn == pytest.approx([label_ceiling(private, utility)] * 3)
+
+
+def test_zero_leakage_accuracy_is_that_of_the_best_decision_of_one_rate() -> None:
+    generator = np.random.default_rng(5)
+    private = generator.choice(3, 3000, p=[0.5, 0.3, 0.2])
+    rates = np.array([0.2, 0.5, 0.9])
+    utility = (generator.random(3000) < rates[private]).astype(int)
+    shares = np.bincount(private) / len(private)
+    found = np.array([utility[private == one].mean() for one in range(3)])
+    of_each_rate = [1 - shares @ np.abs(found - rate) for rate in np.linspace(0, 1, 1001)]
+    assert zero_leakage_accuracy(private, utility) == pytest.approx(max(of_each_rate), abs=1e-3)
+    two = private[private > 0]
+    differ = abs(found[1] - found[2])
+    least = min(np.mean(two == 1), np.mean(two == 2)) * differ
+    assert zero_leakage_accuracy(two, utility[private > 0]) == pytest.approx(1 - least)

@@ -149,6 +149,7 @@ def test_labels_that_nobody_asks_for_and_nobody_knows_are_refused(made_up: Any, 
 def test_warnings_of_leaks_and_of_calibration() -> None:
     own = {"samples": 1500, "positives": 700, "unlearned": 0.55, "leakage": 0.7, "standard_error": 0.02}
     found = {
+        "measured_on": "public latents",
         "private": {"has_dog": {"leakage": 0.55}},
         "own_samples": {"has_dog": own},
         "calibration": {
@@ -158,7 +159,9 @@ def test_warnings_of_leaks_and_of_calibration() -> None:
         },
     }
     leaks, off = warnings(found)
-    assert leaks.startswith("has_dog leaks more on own samples (0.70)")
+    assert leaks.startswith(
+        "has_dog leaks more on own samples that the filter had not seen (0.70) than on public latents"
+    )
     assert off.startswith("The probabilities that the score of Smiling states are off by 0.20")
 
 
@@ -195,6 +198,9 @@ def test_own_samples_may_take_no_part_or_all_in_a_fit(made_up: Any) -> None:
         fit(made_up, "male", "smiling", data=own, fit_on="own")
     with pytest.raises(UsageError, match="0 own samples are too few"):
         fit(made_up, "male", "smiling", fit_on="own")
+    many, _ = people(made_up, 1000, 9)
+    with pytest.raises(UnworkablePairError, match="59 own samples are 'Male' of Male"):
+        fit(made_up, "male", "smiling", data=many, labels={"male": np.arange(1000) < 59}, fit_on="own")
     with pytest.raises(UsageError, match="nothing to fit on called 'mine'"):
         fit(made_up, "male", "smiling", data=own, fit_on="mine")  # type: ignore[arg-type]
 

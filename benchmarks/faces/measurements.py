@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,8 +17,8 @@ from benchmarks.face_template import crop
 from benchmarks.frontier.contenders import CONTENDERS
 from benchmarks.frontier.measure import measured, unfiltered
 from benchmarks.frontier.tasks import TASKS
-from export.datasets.labelled import TEST
 from export.realism import frechet_distance
+from privsdk import noise
 from privsdk.audit import metrics
 from privsdk.audit.attackers import ATTACKERS, LogisticRegression
 from privsdk.audit.metrics import Estimate
@@ -56,8 +57,9 @@ class Faces:
         latents = self.domain.latents
         return self.filter(seed).perturb(latents.mean, latents.variance, self.domain.seeds(seed))
 
-    def labels(self, name: str, partition: int) -> NDArray[np.int64]:
-        return self.domain.classes(name)[self.domain.data.partition == partition]
+    def labels(self, name: str) -> NDArray[np.int64]:
+        """Of the test faces."""
+        return self.domain.classes(name)[self.domain.test]
 
     def accuracy(self, labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Estimate:
         """On the test partition."""
@@ -75,7 +77,7 @@ class Faces:
 
     def unfiltered(self, label: str, seed: int) -> Estimate:
         """How accurately a label is read before anything is filtered."""
-        return unfiltered(self.domain, label, seed)
+        return unfiltered(self.domain, label, seed)[f"accuracy {label}"]
 
     @cached_property
     def crops(self) -> Pixels:
@@ -95,11 +97,11 @@ class Faces:
             figures: dict[str, Estimate] = {}
             for name, seen in (("aligned", z[test]), ("crops", of_crops)):
                 train, valid, _ = domain.parts(z, domain.classes(PRIVATE))
-                released = Released(seen, self.labels(PRIVATE, TEST), identity)
+                released = Released(seen, self.labels(PRIVATE), identity)
                 strongest = attack(train, valid, released, seed=seed, threads=domain.threads)[0]
                 figures[f"leakage, {name}"] = strongest.estimate(domain.weights)
                 train, valid, _ = domain.parts(z, domain.classes(UTILITY))
-                released = Released(seen, self.labels(UTILITY, TEST), identity)
+                released = Released(seen, self.labels(UTILITY), identity)
                 kept = from_training_partition(LogisticRegression, train, valid, released, seed)
                 figures[f"kept, {name}"] = self.accuracy(kept.labels, kept.scores)
             return Cell(figures)
@@ -119,9 +121,10 @@ class Faces:
             attacked = generator.choice(domain.test, AVERAGED_FACES, replace=False)
             faces = np.concatenate([training, attacked])
             mean, variance = domain.latents.mean[faces], domain.latents.variance[faces]
-            keyed = domain.seeds(seed)[faces]
-            once = perturb(mean, variance, keyed)
-            again = perturb(mean, variance, keyed)
+            key = hashlib.sha256(f"averaged {seed}".encode()).digest()
+            once, again = (
+                perturb(mean, variance, noise.sample_seeds(key, domain.data.samples[faces], "sample")) for _ in range(2)
+            )
 
             z_sum = np.zeros(once.shape)
             pixel_sum = np.zeros((len(faces), *self.bundle.sample_shape), np.uint32)
@@ -153,7 +156,7 @@ class Faces:
         return self.domain.cells.cell(f"averaged {seed}", measure)
 
     def pixel_attack(self, form: str, pixels: Pixels, labels: Sequence[str], seed: int) -> Any:
-        """A network trained afresh on these pixels of the training partition, for these labels."""
+        """A network trained afresh on the training partition's ``pixels``, for these labels."""
         from benchmarks.pixels import EPOCHS, LONG_EPOCHS, PixelAttacker
 
         train, data = self.domain.train, self.domain.data
@@ -162,7 +165,7 @@ class Faces:
         attacker = PixelAttacker(len(labels), seed, LONG_EPOCHS if form == "raw" else EPOCHS)
         if stored.exists():
             return attacker.load(stored)
-        attacker.fit(pixels[: len(train)], data.labels[np.ix_(train, columns)], _progress)
+        attacker.fit(pixels, data.labels[np.ix_(train, columns)], _progress)
         attacker.save(stored)
         return attacker
 
@@ -178,11 +181,11 @@ class Faces:
             else:
                 z = self.released(seed) if form == "released" else domain.latents.mean
                 pixels, labels = self.bundle.decode(z[rows]), (PRIVATE, UTILITY)
-            attacker = self.pixel_attack(form, pixels, labels, seed)
+            attacker = self.pixel_attack(form, pixels[: len(domain.train)], labels, seed)
             scores = attacker.score(pixels[-len(domain.test) :])
             said = dict(zip(labels, scores.T, strict=True))
-            figures = {f"accuracy {name}": self.accuracy(self.labels(name, TEST), said[name]) for name in labels}
-            truth = self.labels(PRIVATE, TEST)
+            figures = {f"accuracy {name}": self.accuracy(self.labels(name), said[name]) for name in labels}
+            truth = self.labels(PRIVATE)
             leakage = float(metrics.leakage(truth, said[PRIVATE]))
             figures["leakage"] = Estimate(leakage, metrics.leakage(truth, said[PRIVATE], domain.weights))
             return Cell(figures)
@@ -235,7 +238,8 @@ class Faces:
     def _attribute_network(self, seed: int) -> Any:
         """The one trained on raw faces: it knows neither encoder nor decoder."""
         self.from_pixels("raw", seed)
-        return self.pixel_attack("raw", self.domain.data.samples, self.domain.data.attributes, seed)
+        data = self.domain.data
+        return self.pixel_attack("raw", data.samples[self.domain.train], data.attributes, seed)
 
 
 def _halves(released: Released, first: int) -> tuple[Released, Released]:

@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = f"{name}: {contender}"
             for figure in figures_of(fitted) or ["leakage"]:
                 goal = task.goals.get(figure) if contender == "flow" else None
-                lines.append(Line(row, figure, [one[figure] for one in fitted], goal, refused(found)))
+                lines.append(
+                    Line(row, figure, [one[figure] for one in fitted if figure in one.figures], goal, refused(found))
+                )
             for label in domain.sought(task.private):
                 limit = limits[name][f"label ceiling {label}"]
                 beyond = [one[f"leakage {label}"] - limit for one in fitted]

@@ -1,4 +1,4 @@
-"""What no filter of a task can go below, or above, beside what they reach."""
+"""What the labels of a task say, and what its unfiltered utility scores tell, to compare filters with."""
 
 from __future__ import annotations
 

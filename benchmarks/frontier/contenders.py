@@ -36,11 +36,15 @@ def own_latents(domain: Domain, task: Task, seed: int) -> dict[str, Any]:
     return {"data": latents, "labels": {label: domain.classes(label)[rows] for label in task.private + task.utility}}
 
 
-def flow(rho: float | None = None) -> Callable[[Domain, Task, int], Filter]:
-    """The default filter, as the task sets it, or with another rho."""
+# The default filter with these settings in place of the task's.
+FLOWS: Mapping[str, Mapping[str, float]] = {"flow": {}, "flow, rho .9": {"rho": 0.9}, "flow, rho .7": {"rho": 0.7}}
+
+
+def flow(contender: str) -> Callable[[Domain, Task, int], Filter]:
+    """The default filter, as the task and the contender set it."""
 
     def fit(domain: Domain, task: Task, seed: int) -> Filter:
-        settings = dict(task.settings) | ({} if rho is None else {"rho": rho})
+        settings = {**task.settings, **FLOWS[contender]}
         own = own_latents(domain, task, seed)
         return privsdk.fit(domain.bundle, task.private, task.utility, seed=seed, **settings, **own).filter
 
@@ -49,7 +53,7 @@ def flow(rho: float | None = None) -> Callable[[Domain, Task, int], Filter]:
 
 def polished(domain: Domain, task: Task, seed: int) -> Filter:
     """The default filter with a residual trained against adversaries on its releases, where that helps."""
-    base = flow()(domain, task, seed)
+    base = flow("flow")(domain, task, seed)
     return compared(lambda data, seed: polish(base, data, seed=seed))(domain, task, seed)
 
 
@@ -83,9 +87,7 @@ def transport(label_aware: bool) -> Callable[[FitData, int], Filter]:
 
 
 CONTENDERS: Mapping[str, Callable[[Domain, Task, int], Filter]] = {
-    "flow": flow(),
-    "flow, rho .9": flow(0.9),
-    "flow, rho .7": flow(0.7),
+    **{name: flow(name) for name in FLOWS},
     "flow, polished": polished,
     "min-max, linear": minmax(form="linear", label_aware=True),
     "min-max, nonlinear, label-aware": minmax(label_aware=True),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.cells import Cell
+from benchmarks.frontier.measure import UNFILTERED
 from benchmarks.frontier.tasks import Task
 from privsdk.audit.metrics import Estimate
 
@@ -23,30 +22,26 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.5 + 3.2 * len(tasks), 7), dpi=90, layout="constrained")
-    axes = figure.subplots(len(ALONG), len(tasks), squeeze=False, sharey="col")
-    contenders = list(dict.fromkeys(name for cells in found.values() for name in cells))
-    colours = {name: f"C{number % 10}" for number, name in enumerate(contenders)}
-    markers = {name: "os^D"[number // 10] for number, name in enumerate(contenders)}
+    sheet = Figure(figsize=(1.5 + 3.2 * len(tasks), 7), dpi=90, layout="constrained")
+    axes = sheet.subplots(len(ALONG), len(tasks), squeeze=False, sharey="col")
+    contenders = [
+        name for name in dict.fromkeys(name for cells in found.values() for name in cells) if name != UNFILTERED
+    ]
+    looks = {name: (f"C{number % 10}", "os^D"[number // 10]) for number, name in enumerate(contenders)}
     for column, (name, task) in zip(axes.T, tasks.items(), strict=True):
         ceiling = max(limits[name][f"label ceiling {label}"].value for label in task.private)
-        for axis, (figures, text) in zip(column, ALONG.items(), strict=True):
-            for contender, cells in found[name].items():
-                if not (fitted := [one for one in cells if one.figures]):
+        fitted = {contender: [one for one in found[name].get(contender, ()) if one.figures] for contender in contenders}
+        for axis, (figure, text) in zip(column, ALONG.items(), strict=True):
+            for contender, (colour, marker) in looks.items():
+                if not fitted[contender]:
                     continue
-                leaked = worst(fitted, "leakage", task.private)
-                along = worst(fitted, figures, task.utility if figures == "lost" else [""])
-                error = np.abs(np.array(leaked.interval) - leaked.value)[:, None]
-                axis.errorbar(
-                    100 * along.value,
-                    leaked.value,
-                    yerr=error,
-                    color=colours[contender],
-                    marker=markers[contender],
-                    label=contender,
-                )
-            if flow := [one for one in found[name].get("flow", ()) if one.figures]:
-                fair = worst(flow, "fair score tells", task.private).value
+                leaked = worst(fitted[contender], "leakage", task.private)
+                along = worst(fitted[contender], figure, task.utility if figure == "lost" else [""])
+                low, high = leaked.interval
+                bar = [[max(leaked.value - low, 0)], [max(high - leaked.value, 0)]]
+                axis.errorbar(100 * along.value, leaked.value, bar, color=colour, marker=marker, label=contender)
+            if fitted.get("flow"):
+                fair = worst(fitted["flow"], "fair score tells", task.private).value
                 axis.axhline(fair, color="green", ls=":", lw=1, label="fair score alone")
             axis.axhline(ceiling, color="grey", ls="--", lw=1, label="true utility labels alone")
             axis.axhline(0.5, color="black", lw=1, label="chance")
@@ -55,8 +50,8 @@ def draw(
     for axis in axes[:, 0]:
         axis.set_ylabel("leakage (AUROC)")
     known = {text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(len(tasks), 3), fontsize=8)
-    figure.savefig(path)
+    sheet.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(len(tasks), 3), fontsize=8)
+    sheet.savefig(path)
 
 
 def worst(cells: Sequence[Cell], figure: str, labels: Sequence[str]) -> Estimate:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cells import Cell, alone
 from benchmarks.domains import Domain
-from benchmarks.frontier.contenders import CONTENDERS
+from benchmarks.frontier.contenders import CONTENDERS, FLOWS
 from benchmarks.frontier.tasks import Task
 from privsdk.audit import metrics
 from privsdk.audit.attackers import (
@@ -23,6 +23,7 @@ from privsdk.audit.metrics import Estimate
 from privsdk.audit.protocols import Attack, attack
 from privsdk.errors import NotReachedError
 from privsdk.filters import posterior
+from privsdk.filters.chain import Polished
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
 from privsdk.fitting.barycentre import barycentre, transport
@@ -70,9 +71,12 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
                     domain.weights
                 )
         for label in task.utility:
-            figures |= read(domain, z, label, seed)
-            if contender != UNFILTERED:
-                figures[f"lost {label}"] = unfiltered(domain, label, seed) - figures[f"accuracy {label}"]
+            before = unfiltered(domain, label, seed).figures
+            if contender == UNFILTERED:
+                figures |= before
+            else:
+                figures |= read(domain, z, label, seed)
+                figures[f"lost {label}"] = before[f"accuracy {label}"] - figures[f"accuracy {label}"]
         figures |= distances(domain, task, z)
         return Cell(figures, notes)
 
@@ -81,8 +85,11 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
 
 def called(task: Task, contender: str) -> str:
     """The name of what is kept of a contender on a task."""
-    settings = [f"{name} {value:g}" for name, value in task.settings.items()] if contender.startswith("flow") else []
-    return " ".join([*task.private, "hidden", *task.utility, "kept", contender, *settings])
+    wish = [*task.private, "hidden", *task.utility, "kept"]
+    if contender not in FLOWS:
+        return " ".join([*wish, contender])
+    settings = {**task.settings, **FLOWS[contender]}
+    return " ".join([*wish, "flow", *(f"{name} {value:g}" for name, value in settings.items())])
 
 
 def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, Floats | None, dict[str, Any]]:
@@ -98,9 +105,10 @@ def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Flo
         private = posterior.classes(np.stack([domain.classes(label) for label in task.private], axis=1), counts)
     mean, seeds = domain.latents.mean, domain.seeds(seed)
     z = fitted.perturb(mean, domain.latents.variance, seeds, private)
-    if not isinstance(fitted, FlowFilter):
+    base = fitted.base if isinstance(fitted, Polished) else fitted
+    if not isinstance(base, FlowFilter):
         return z, None, notes
-    fair = fitted.targets(clipped(fitted.scores.scores(mean)), seeds)[:, fitted.private :]
+    fair = base.targets(clipped(base.scores.scores(mean)), seeds)[:, base.private :]
     return z, fair, notes
 
 
@@ -132,13 +140,13 @@ def read(domain: Domain, z: Floats, label: str, seed: int) -> dict[str, Estimate
     }
 
 
-def unfiltered(domain: Domain, label: str, seed: int) -> Estimate:
-    """How accurately a label is read before anything is filtered, from posterior means."""
+def unfiltered(domain: Domain, label: str, seed: int) -> Cell:
+    """How well a label is read before anything is filtered, from posterior means."""
 
     def measure() -> Cell:
         return Cell(read(domain, domain.latents.mean, label, seed))
 
-    return domain.cells.cell(f"unfiltered {label} {seed}", measure)[f"accuracy {label}"]
+    return domain.cells.cell(f"unfiltered {label} {seed}", measure)
 
 
 def distances(domain: Domain, task: Task, z: Floats) -> dict[str, Estimate]:

@@ -1,4 +1,4 @@
-"""What a release should not exceed: leakage that the utility labels carry by themselves."""
+"""What the labels alone say that a release can be: leakage below which, and accuracy above which, none goes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ def label_ceiling(private: NDArray, utility: NDArray, weights: NDArray | None = 
 
     ``private`` is a class ``[N]``, of more than two that which is told best; ``utility`` ``[N]`` or ``[N, K]`` for
     several labels.  The best that labels can do is P(private = 1 | their combination), so that is what is scored.  For
-    two binary labels it is .5 + |P(u | p = 1) - P(u | p = 0)| / 2.  ``weights`` as in ``privsdk.audit.metrics``: float
-    ``[D, N]`` gives the ceiling in each of D resamplings.
+    two binary labels it is .5 + |P(u | p = 1) - P(u | p = 0)| / 2.  With ``weights``, float ``[D, N]`` as in
+    ``privsdk.audit.metrics``, it is that of the same scores, and of the same class, in each of D resamplings.
     """
     columns = np.asarray(utility).reshape(len(private), -1)
     combination = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def scored(one: object) -> tuple[NDArray, NDArray]:
+        labels = private == one
+        return labels, (np.bincount(combination, weights=labels) / np.bincount(combination))[combination]
+
     classes = np.unique(private)
-    told = []
-    for one in classes[1:] if len(classes) == 2 else classes:
-        share = np.bincount(combination, weights=private == one) / np.bincount(combination)
-        told.append(leakage(private == one, share[combination], weights))
-    return np.max(told, axis=0)
+    told = max(classes[1:] if len(classes) == 2 else classes, key=lambda one: float(leakage(*scored(one))))
+    return leakage(*scored(told), weights)
 
 
 def zero_leakage_accuracy(private: NDArray, utility: NDArray) -> float:
@@ -40,8 +42,3 @@ def zero_leakage_accuracy(private: NDArray, utility: NDArray) -> float:
     order = np.argsort(rates)
     median = rates[order][np.searchsorted(np.cumsum(shares[order]), 0.5)]
     return float(1 - shares @ np.abs(rates - median))
-
-
-def score_ceiling(private: NDArray, utility_score: NDArray) -> float:
-    """Leakage of the unfiltered utility score s_u (float ``[N]``), read as it is."""
-    return float(leakage(np.asarray(private), np.asarray(utility_score)))

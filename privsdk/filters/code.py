@@ -19,7 +19,8 @@ CONTEXT_SCALE = 4.0
 QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)
 # Of the balanced people, where a label is believed true without doubt.
 BELIEVED = QUANTILES.index(0.8)
-# A covariance is drawn to that of all as if so many rows for each dimension showed the latter.
+# A covariance is drawn to that of all as if so many rows for each dimension showed the latter.  (A fit draws four rows
+# of each latent: one latent for each dimension.)
 PRIOR = 4
 LEAST_VARIANCE = 0.05
 # Whose class is so rare is given half of the covariance that all people share: too few have shown their own.

@@ -79,15 +79,16 @@ def fit(
     - ``max_leakage``: the largest leakage allowed, by the built-in check plus the bundle's gap for that
       label.
     - ``keep`` names further labels to keep.
-    - ``data``, uint8 [N, H, W, 3] samples or their latents, is added to the bundle's public latents.  ``labels`` says
-      what is known of it: a name to N numbers, 0 or 1, NaN where it is not known (for a label of C classes 0..C-1).
+    - ``data``, uint8 [N, H, W, 3] samples or their latents, joins the bundle's public latents.  ``labels`` says what is
+      known of it: a name to N numbers, 0 or 1, NaN where it is not known (for a label of C classes 0..C-1).
       What is not given of a label that the bundle knows is drawn from its score.  A label that it does not know is
       learned from these samples, of which each class needs ten; take them as they come, and one of each person.
       ``record["check"]`` then has ``own_samples``, what was found on these by filters that had not seen them, and in
       any case ``calibration``, and ``warnings``, sentences.
     - ``fit_on``: where there are own samples, whether the filter is fitted on these and public latents ("both"), on
-      "own" ones alone (a thousand at least; the check is then of own ones too), or on "public" ones alone, so that
-      own samples only teach labels and say how well scores are calibrated.
+      "own" ones alone (a thousand at least, sixty of each class; the check is then of own ones too, also of those that
+      taught a label), or on "public" ones alone, so that own samples only teach labels and say how well scores
+      are calibrated.
     - the same ``seed`` gives the same filter.
 
     :raises UnknownLabelError: a name is none of the bundle's attributes, and no labels of it are given.
@@ -101,19 +102,19 @@ def fit(
     from privsdk.privatizer import Privatizer
 
     begun = time.perf_counter()
+    if fit_on not in get_args(FitOn):
+        raise UsageError(f"there is nothing to fit on called {fit_on!r}: choose one of {', '.join(get_args(FitOn))}")
+    if fit_on == "own" and (data is None or len(data) < LEAST_OWN_ALONE):
+        raise UsageError(
+            f"{0 if data is None else len(data)} own samples are too few to fit on these alone, {LEAST_OWN_ALONE} are "
+            "needed: give more, or fit on public latents too"
+        )
     names = names_of_own(bundle, (private, utility, keep), labels or ())
     wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
     asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
     with_torch = find_spec("torch") is not None
     own = own_samples(bundle, wish, data, labels)
-    if fit_on not in get_args(FitOn):
-        raise UsageError(f"there is nothing to fit on called {fit_on!r}: choose one of {', '.join(get_args(FitOn))}")
-    if fit_on == "own" and (own is None or len(own) < LEAST_OWN_ALONE):
-        raise UsageError(
-            f"{0 if own is None else len(own)} own samples are too few to fit on these alone, {LEAST_OWN_ALONE} are "
-            "needed: give more, or fit on public latents too"
-        )
     learned = learn(bundle, wish, names, own, seed)
     known: FitBundle = Extended.of(bundle, learned, seed) if learned else bundle
     material = gather(known, wish, own, seed, fit_on)

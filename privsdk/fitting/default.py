@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from privsdk.filters.code import CodeFlow, ConditionalAffine, context
 from privsdk.filters.flow import FlowFilter
+from privsdk.filters.joint_scores import JointScores
 from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.dials import Parts, apart, by_leakage, by_utility, distortion, within_budget
@@ -78,12 +79,14 @@ def learn(
     train, validation = material.train, material.validation
     code = _code(bundle, wish, train, seed, rng, with_torch, report)
     people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
-    strangers = people[: np.sum(~train.own)]
+    crowd = people[: np.sum(~train.own)]
+    if not len(crowd):
+        crowd = JointScores.of(people).draw(people, range(people.shape[1]), rng)
     return Parts(
         bundle.scores.only(wish.attributes),
         bundle.flow,
         code,
-        (strangers if len(strangers) else people)[:POPULATION],
+        crowd[:POPULATION],
         sum(len(own) for own in hidden),
         Candidates(people, others, hidden, seed),
     )

@@ -27,6 +27,8 @@ Floats = NDArray[np.float32]
 
 FitOn = Literal["both", "public", "own"]
 
+# Own samples of a class, where there are no others: a quarter of them check the filter.
+LEAST_OF_A_CLASS = 60
 LARGEST_LATENT = 1000.0  # ten times beyond what any encoder gives
 
 
@@ -180,18 +182,18 @@ def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int, fit
     own.  Where ``fit_on`` is "own" they take the place of the public ones in all three parts; where it is "public" they
     take no part.
 
-    :raises UnworkablePairError: a label has one class only.
+    :raises UnworkablePairError: a label has one class only, or of own samples alone too few of one.
     """
     scores = bundle.scores.only(wish.attributes)
+    if own is not None and fit_on == "own":
+        mine = own.part(scores, wish, seed)
+        for label, values in zip(wish.labels, mine.labels.T, strict=True):
+            _refuse_few(label, values)
+        return Material(*_split(mine, seed), "own samples")
     public = bundle.public
     drawn = np.stack([_classes(public.labels, label) for label in wish.labels], axis=1)
     for label, values in zip(wish.labels, drawn.T, strict=True):
         _refuse_one_class(label, values, "public latents")
-    if own is not None and fit_on == "own":
-        mine = own.part(scores, wish, seed)
-        for label, values in zip(wish.labels, mine.labels.T, strict=True):
-            _refuse_one_class(label, values, "own samples")
-        return Material(*_split(mine, seed), "own samples")
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
     everyone = Part(mean, variance, clipped(scores.scores(mean)), drawn, np.zeros(len(mean), bool))
     train, validation, check = _split(everyone, seed)
@@ -238,6 +240,15 @@ def _given(count: int, wish: Wish, labels: Mapping[str, Any]) -> NDArray[np.floa
             _refuse_one_class(label, known, "samples that were given")
         column[:] = values
     return given
+
+
+def _refuse_few(label: Label, values: NDArray[Any]) -> None:
+    for one, name in enumerate(label.classes):
+        if (count := int((values == one).sum())) < LEAST_OF_A_CLASS:
+            raise UnworkablePairError(
+                f"{count} own samples are {name!r} of {label.name}, and {LEAST_OF_A_CLASS} are needed to fit on own "
+                "ones alone: give more, or fit on public latents too"
+            )
 
 
 def _refuse_one_class(label: Label, values: NDArray[Any], where: str) -> None:

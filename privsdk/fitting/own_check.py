@@ -176,14 +176,14 @@ def warnings(check: Mapping[str, Any]) -> list[str]:
         hidden = check["private"].get(name)
         if hidden is not None and found["leakage"] - 2 * found["standard_error"] > hidden["leakage"]:
             said.append(
-                f"{name} leaks more on own samples ({found['leakage']:.2f}) than on public latents "
-                f"({hidden['leakage']:.2f}): its score does not say all that the samples show of it."
+                f"{name} leaks more on own samples that the filter had not seen ({found['leakage']:.2f}) than on "
+                f"{check['measured_on']} ({hidden['leakage']:.2f}): its score does not say all that they show of it."
             )
     for name, found in check["calibration"].items():
         if found["error"] > CALIBRATED and found.get("samples", ENOUGH_TO_SAY) >= ENOUGH_TO_SAY:
             said.append(
                 f"The probabilities that the score of {name} states are off by {found['error']:.2f} on average on "
-                f"{found['measured_on']}: what public latents show of {name} may be off too."
+                f"{found['measured_on']}: what {check['measured_on']} show of {name} may be off too."
             )
     return said
 
