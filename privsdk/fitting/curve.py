@@ -66,7 +66,7 @@ class Curve:
     They were measured on ``latents`` public latents of ``bundle``, by ``attackers`` trained afresh.  ``label_ceiling``
     is what the true utility labels of these tell of the private one.  ``faces`` are samples of nobody, uint8
     [F, 1 + K, *sample_shape]: each public latent decoded, then its releases at the K points ``shown``; None where
-    samples are no pictures.
+    samples are no pictures, or nobody has one of the classes.
     """
 
     bundle: str
