@@ -58,9 +58,7 @@ class ConditionalAffine:
         prior = PRIOR * mean.shape[1]
         shared = (prior / (prior + shown))[:, None, None]
         shrunk = (1 - shared) * spread + shared * spread.mean(axis=0)
-        variance, directions = np.linalg.eigh(shrunk)
-        narrowed = directions / np.sqrt(np.maximum(variance, LEAST_VARIANCE))[:, None, :]
-        whiten = (narrowed @ directions.transpose(0, 2, 1)).astype(np.float32)
+        whiten = power(shrunk, -0.5).astype(np.float32)
         along = np.zeros(mean.shape[1], np.float32)
         if len(basis.columns) == 1:
             apart = (mean[-1] - mean[0]) @ whiten.mean(axis=0)
@@ -122,8 +120,11 @@ class Moments:
     def of(cls, x: Floats, scores: Floats) -> Moments:
         """Of people with x = g(z), float32 [N, U], and scores [N, A]."""
         bases = [Basis.about([column], scores, QUANTILES) for column in range(scores.shape[1])]
-        given = [(basis.knots, *moments(x, basis.weights(scores))) for basis in bases]
-        return cls(*(np.stack(parts).astype(np.float32) for parts in zip(*given, strict=True)))
+        knots = np.stack([basis.knots for basis in bases])
+        means, spreads = zip(*(moments(x, basis.weights(scores)) for basis in bases), strict=True)
+        # A regression of products can give what is no covariance, where few people are.
+        spread = power(np.stack(spreads), 1.0)
+        return cls(knots, np.stack(means), spread.astype(np.float32))
 
     def matched(self, x: Floats, scores: Floats, attributes: Sequence[int], columns: Sequence[int]) -> Floats:
         """x of strangers, float32 [N, U], with the mean and the covariance of people given a label's scores.
@@ -215,10 +216,10 @@ class CodeFlow:
 
 
 def power(covariance: NDArray[Any], exponent: float) -> NDArray[np.float64]:
-    """A power of a symmetric matrix [U, U] whose variances are at least .05."""
+    """A power of symmetric matrices [..., U, U], each of whose variances is taken for .05 at least."""
     variance, directions = np.linalg.eigh(covariance.astype(np.float64))
-    raised: NDArray[np.float64] = (directions * np.maximum(variance, LEAST_VARIANCE) ** exponent) @ directions.T
-    return raised
+    raised = np.maximum(variance, LEAST_VARIANCE)[..., None, :] ** exponent
+    return (directions * raised) @ directions.swapaxes(-1, -2)
 
 
 def context(scores: Floats, columns: Sequence[Sequence[int]]) -> Floats:
