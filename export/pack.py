@@ -16,8 +16,6 @@ from privsdk.bundle import MANIFEST, SCHEMA, is_name
 from privsdk.errors import OutputExistsError, UsageError
 from privsdk.files import why_not_writable
 
-# No leakage plus this is below a certainty: a device believes nothing of an attribute before its gap is measured.
-UNKNOWN_GAP = 0.5
 MODEL_CARD = "MODEL_CARD.md"
 
 # Of each kind of sample, for the model card: several, one, the noun, and where the attributes come from.

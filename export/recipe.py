@@ -23,7 +23,6 @@ from export.latents import Posteriors, encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
 from export.pack import (
-    UNKNOWN_GAP,
     Attribute,
     Origin,
     check_replaceable,
@@ -40,7 +39,7 @@ from export.train import VAE, halves, train_teachers, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
 from privsdk.audit.metrics import calibration_error
-from privsdk.bundle import Bundle
+from privsdk.bundle import UNKNOWN_GAP, Bundle
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.code import Moments

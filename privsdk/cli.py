@@ -466,7 +466,9 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
         f"{check['measured_on']}, the first figure with the gap to real samples added):"
     ]
     for label, found in check["private"].items():
-        of_a_hundred = f"{100 * min(found['leakage'] + found['gap'], 1):.0f} times in 100 (guessing: 50)"
+        of_a_hundred = f"{100 * (found['leakage'] + found['gap']):.0f} times in 100 (guessing: 50)"
+        if found["leakage"] + found["gap"] >= 1:
+            of_a_hundred = f"{100 * found['leakage']:.0f} times in 100, and on real samples nobody knows how often"
         named = (
             f"It names {100 * found['accuracy']:.0f}% rightly; always naming the commonest kind: "
             f"{100 * found['base_rate']:.0f}%."

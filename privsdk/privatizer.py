@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from privsdk import filters, noise
 from privsdk.arrays import Arrays, pack, unpack
-from privsdk.bundle import LARGEST_FILE, Bundle, bundles, is_number
+from privsdk.bundle import LARGEST_FILE, UNKNOWN_GAP, Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
 from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
 from privsdk.files import read_regular
@@ -104,13 +104,19 @@ class Privatizer(Immutable):
         if not 0.5 <= max_leakage <= 1:
             raise UsageError(f"max_leakage is {max_leakage}: leakage lies between 0.5 (chance) and 1")
         for label, found in self._record["check"]["private"].items():
-            leakage = found["leakage"] + found["gap"]
-            if not leakage <= max_leakage:
+            leakage = min(found["leakage"] + found["gap"], 1)
+            if leakage <= max_leakage:
+                continue
+            if found["gap"] >= UNKNOWN_GAP:
                 raise NotReachedError(
-                    f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
-                    f"for real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with "
-                    "a larger fairness or a smaller rho"
+                    f"{label} leaks {found['leakage']:.3f} where that was measured, and nobody knows how much more on "
+                    "real samples: take the default filter of a bundle whose gaps are known, or leave max_leakage out"
                 )
+            raise NotReachedError(
+                f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
+                f"for real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with "
+                "a larger fairness or a smaller rho"
+            )
 
     def perturb(
         self, latents: Latents, private: NDArray[Any] | None = None, draws: NDArray[np.uint64] | None = None

@@ -10,10 +10,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from a_bundle import made_up_bundle
 from numpy.typing import NDArray
 
+import privsdk
 from privsdk import filters
-from privsdk.errors import PrivatizerError, UnworkablePairError, UsageError
+from privsdk.errors import NotReachedError, PrivatizerError, UnworkablePairError, UsageError
 from privsdk.filters import divergences, posterior
 from privsdk.filters.chain import Polished
 from privsdk.filters.linear import LinearFilter
@@ -437,3 +439,12 @@ def test_data_that_contradicts_itself_is_refused(data: FitData) -> None:
     }.items():
         with pytest.raises(UsageError):
             FitData(**{**fields, name: value})
+
+
+def test_no_leakage_is_believed_of_a_filter_whose_gap_nobody_measured() -> None:
+    privatizer = privsdk.fit(made_up_bundle(), "male", "smiling", method="minmax", form="linear", label_aware=True)
+    assert privatizer.record["check"]["private"]["Male"]["leakage"] < 0.9
+    assert "default filter alone" in privatizer.record["check"]["warnings"][-1]
+    with pytest.raises(NotReachedError, match="nobody knows how much more on real samples"):
+        privatizer.require(0.99)
+    privatizer.require(1.0)

@@ -114,7 +114,7 @@ TASKS: Mapping[str, Task] = {
         "faces",
         ("Male", "Young"),
         ("Smiling", "Eyeglasses"),
-        {"fairness": 0.05},
+        {},
         {"lost Smiling": Goal(0.01), "lost Eyeglasses": Goal(0.01)},
     ),
     **{
