@@ -16,22 +16,22 @@ ALONG = {"lost": "accuracy lost (points)", "distortion share": "distortion (% of
 def draw(
     tasks: Mapping[str, Task], limits: Mapping[str, Cell], found: Mapping[str, Mapping[str, Sequence[Cell]]], path: Path
 ) -> None:
-    """A column for each task, a row for each of ``ALONG``; ``found`` has the cells of each contender over the seeds.
+    """A row for each task, a column for each of ``ALONG``; ``found`` has the cells of each contender over the seeds.
 
     Bars are 95% intervals; of several labels the one that leaks, or loses, the most is shown.
     """
     from matplotlib.figure import Figure
 
-    sheet = Figure(figsize=(1.5 + 3.2 * len(tasks), 7), dpi=90, layout="constrained")
-    axes = sheet.subplots(len(ALONG), len(tasks), squeeze=False, sharey="col")
+    sheet = Figure(figsize=(9, 1.2 + 3.4 * len(tasks)), dpi=90, layout="constrained")
+    axes = sheet.subplots(len(tasks), len(ALONG), squeeze=False, sharey="row")
     contenders = [
         name for name in dict.fromkeys(name for cells in found.values() for name in cells) if name != UNFILTERED
     ]
     looks = {name: (f"C{number % 10}", "os^D"[number // 10]) for number, name in enumerate(contenders)}
-    for column, (name, task) in zip(axes.T, tasks.items(), strict=True):
+    for row, (name, task) in zip(axes, tasks.items(), strict=True):
         ceiling = max(limits[name][f"label ceiling {label}"].value for label in task.private)
         fitted = {contender: [one for one in found[name].get(contender, ()) if one.figures] for contender in contenders}
-        for axis, (figure, text) in zip(column, ALONG.items(), strict=True):
+        for axis, (figure, text) in zip(row, ALONG.items(), strict=True):
             for contender, (colour, marker) in looks.items():
                 if not fitted[contender]:
                     continue
@@ -45,12 +45,11 @@ def draw(
                 axis.axhline(fair, color="green", ls=":", lw=1, label="fair score alone")
             axis.axhline(ceiling, color="grey", ls="--", lw=1, label="true utility labels alone")
             axis.axhline(0.5, color="black", lw=1, label="chance")
+            axis.set_xscale("symlog", linthresh=1)
             axis.set_xlabel(text)
-        column[0].set_title(name)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("leakage (AUROC)")
+        row[0].set_ylabel(f"{name}\nleakage (AUROC)")
     known = {text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-    sheet.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(len(tasks), 3), fontsize=8)
+    sheet.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=8)
     sheet.savefig(path)
 
 
