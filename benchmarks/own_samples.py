@@ -190,7 +190,7 @@ def found(
     (hidden,) = (check["private"][name] for name in privatizer.private)
     figures = {
         "leakage": attacks[0].estimate(metrics.resampled(parts[2].identity)),
-        "leakage on public latents, by the fit's check": alone(hidden["leakage"]),
+        "leakage by the fit's check": alone(hidden["leakage"]),
     }
     for own in check.get("own_samples", {}).values():
         figures["AUROC of the learned score, by the fit"] = alone(own["auroc_unfiltered"])

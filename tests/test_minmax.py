@@ -444,7 +444,7 @@ def test_data_that_contradicts_itself_is_refused(data: FitData) -> None:
 def test_no_leakage_is_believed_of_a_filter_whose_gap_nobody_measured() -> None:
     privatizer = privsdk.fit(made_up_bundle(), "male", "smiling", method="minmax", form="linear", label_aware=True)
     assert privatizer.record["check"]["private"]["Male"]["leakage"] < 0.9
-    assert "default filter alone" in privatizer.record["check"]["warnings"][-1]
+    assert "is known of the default filter alone" in privatizer.record["check"]["warnings"][-1]
     with pytest.raises(NotReachedError, match="nobody knows how much more on real samples"):
         privatizer.require(0.99)
     privatizer.require(1.0)

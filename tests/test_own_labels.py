@@ -181,6 +181,9 @@ def test_a_filter_fitted_on_own_latents_alone_holds_on_others(made_up: Any) -> N
     privatizer = fit(made_up, "male", "smiling", data=own, fit_on="own")
     assert privatizer.record["check"]["measured_on"] == "own samples"
     assert privatizer.record["check"]["latents"] == 750
+    assert "is known of the default filter alone" in privatizer.record["check"]["warnings"][-1]
+    with pytest.raises(NotReachedError, match="nobody knows how much more"):
+        privatizer.require(0.99)
     others, _ = people(made_up, 4000, 11)
     men, smiles = (made_up.scores.scores(others.mean)[:, :2] > 0).astype(np.int64).T
     released = privatizer.filter.perturb(others.mean, others.variance, np.arange(4000, dtype=np.uint64))

@@ -77,7 +77,7 @@ def fit(
       divergence, of "chi-square" ln(1 + chi-square)).  ``"auto"`` chooses ``fairness``, ``rho`` and ``a`` by fresh
       attackers on validation latents: the most utility, then the least distortion, under ``max_leakage``.
     - ``max_leakage``: the largest leakage allowed, by the built-in check plus the bundle's gap for that label, which
-      nobody has measured with "minmax": no leakage below 1 is believed of that.
+      nobody has measured with "minmax" or with ``fit_on="own"``: no leakage below 1 is believed of those.
     - ``keep`` names further labels to keep.
     - ``data``, uint8 [N, H, W, 3] samples or their latents, joins the bundle's public latents.  ``labels`` says what is
       known of it: a name to N numbers, 0 or 1, NaN where it is not known (for a label of C classes 0..C-1).
@@ -122,8 +122,9 @@ def fit(
     with torch_as_it_was() if with_torch else nullcontext():
         fitted, recorded = _fitted(known, wish, material, asked, with_torch, report)
         attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
-        # The bundle's gaps are of the default filter.
-        gaps = known.gaps if method == "flow" else dict.fromkeys(known.gaps, UNKNOWN_GAP)
+        # The bundle's gaps are of the default filter, fitted with public latents.
+        measured = method == "flow" and fit_on != "own"
+        gaps = known.gaps if measured else dict.fromkeys(known.gaps, UNKNOWN_GAP)
         found = checking.check(fitted, material.check, wish, seed, attackers, material.measured_on, gaps, report)
         if "code" in found:
             checking.require_clean_code(found, wish)
@@ -147,10 +148,11 @@ def fit(
             widen_gaps(found, wish)
     found["calibration"] = calibration(bundle, wish, learned, own)
     found["warnings"] = warnings(found)
-    if method == "minmax":
+    if not measured:
         found["warnings"].append(
-            f"How much more leaks on real samples than on {found['measured_on']} is known of the default filter alone. "
-            "Of min-max filters for faces it was a lot: docs/frontier.md."
+            f"How much more others' samples leak than {found['measured_on']} is known of the default filter alone, where "
+            "public latents took part in its fit. Of min-max filters and of own samples alone it was a lot for faces "
+            "(docs/frontier.md)."
         )
     record = {
         "method": "closed-form" if method == "flow" and not with_torch else method,
