@@ -150,8 +150,8 @@ def fit(
     found["warnings"] = warnings(found)
     if not measured:
         found["warnings"].append(
-            f"How much more others' samples leak than {found['measured_on']} is known of the default filter alone, where "
-            "public latents took part in its fit. Of min-max filters and of own samples alone it was a lot for faces "
+            f"How much more others' samples leak than {found['measured_on']} is known of the default filter alone, "
+            "fitted with public latents. Of min-max filters and of own samples alone it was a lot for faces "
             "(docs/frontier.md)."
         )
     record = {
