@@ -122,7 +122,7 @@ TASKS: Mapping[str, Task] = {
             "faces",
             (label,),
             ("Smiling",),
-            # The device's own choice, but for one label, of which it keeps Smiling to .009.
+            # The device's own lambda, but for one label, of which that is .04 and loses too much of Smiling.
             {"fairness": 0.02} if label == "Attractive" else {},
             {f"beyond the fair score {label}": Goal(0.015), "lost Smiling": Goal(0.005)},
         )
