@@ -32,9 +32,8 @@ ROW = (
 def idx(array: np.ndarray) -> bytes:
     """A compressed idx file of bytes."""
     heading = np.array([0x800 + array.ndim, *array.shape], ">u4").tobytes()
-    return gzip.compress(
-        heading + array.astype(np.uint8).tobytes(), mtime=0
-    )  # files of tests run side by side: equal ids
+    content = heading + array.astype(np.uint8).tobytes()
+    return gzip.compress(content, mtime=0)  # the same in every process, as a test's name must be
 
 
 def write_digits(folder: Path, training: int = 480, test: int = 60) -> Path:

@@ -86,10 +86,11 @@ def measured(domain: Domain, task: Task, contender: str, seed: int) -> Cell:
 def called(task: Task, contender: str) -> str:
     """The name of what is kept of a contender on a task."""
     wish = [*task.private, "hidden", *task.utility, "kept"]
-    if contender not in FLOWS:
+    if not contender.startswith("flow"):
         return " ".join([*wish, contender])
-    settings = {**task.settings, **FLOWS[contender]}
-    return " ".join([*wish, "flow", *(f"{name} {value:g}" for name, value in settings.items())])
+    settings = {**task.settings, **FLOWS.get(contender, {})}
+    kind = "flow" if contender in FLOWS else contender
+    return " ".join([*wish, kind, *(f"{name} {value:g}" for name, value in settings.items())])
 
 
 def released(domain: Domain, task: Task, contender: str, seed: int) -> tuple[Floats, Floats | None, dict[str, Any]]:
