@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.train import mixed_precision
 from privsdk.samples.faces import Detector
 from privsdk.store.folder import write_atomically
 
@@ -109,7 +110,7 @@ class PixelAttacker:
         return self._over(pixels, self._network.body)
 
     def _logits(self, scaled: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             return self._network(scaled).float()
 
     def _over(self, pixels: Pixels, compute: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
