@@ -13,6 +13,7 @@ import numpy as np
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.latents import Posteriors
+from privsdk.audit import metrics
 from privsdk.audit.protocols import Released, attack
 from privsdk.bundle import Bundle
 from privsdk.fitting import fit
@@ -46,11 +47,12 @@ def why_not_measurable(bundle: Bundle, attribute: str, images: LabelledImages) -
 
 
 def measure_gap(bundle: Bundle, attribute: str, images: LabelledImages, seen: Posteriors, unseen: Posteriors) -> float:
-    """Leakage of an attribute on the valid partition, less what a device's own check finds, at least 0.
+    """The most that an attribute may leak on the valid partition, less what a device's own check finds, at least 0.
 
     The filter is fitted as on a device.  Its check trains a few attackers on 3,000 public latents; here all families
     of `privsdk.audit` are trained, on releases of the training partition (posteriors ``seen``) and, cross-fitted, among
-    the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the gap.
+    the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the gap, and
+    so does its uncertainty, up to the upper end of its 95% interval over people.
     """
     privatizer = fit(bundle, private=attribute, utility=partner(bundle, attribute))
     column = images.attributes.index(attribute)
@@ -62,7 +64,8 @@ def measure_gap(bundle: Bundle, attribute: str, images: LabelledImages, seen: Po
     train, valid = released_part(seen, TRAIN, seed=1), released_part(unseen, VALID, seed=2)
     # The second argument sets thresholds alone, and leakage has none.
     strongest, *_ = attack(train, valid, valid, seed=1, threads=os.cpu_count() or 1)
-    return max(0.0, strongest.leakage - privatizer.record["check"]["private"][attribute]["leakage"])
+    _, most = strongest.estimate(metrics.resampled(valid.identity)).interval
+    return max(0.0, most - privatizer.record["check"]["private"][attribute]["leakage"])
 
 
 def released(privatizer: Privatizer, posteriors: Posteriors, seed: int) -> np.ndarray:
