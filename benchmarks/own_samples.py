@@ -40,7 +40,7 @@ from privsdk.audit.protocols import Released, attack
 from privsdk.filters.code import Moments
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork
-from privsdk.fitting import LEAST_OWN_ALONE
+from privsdk.fitting.asked import LEAST_OWN_ALONE
 from privsdk.fitting.material import FitOn
 from privsdk.store.folder import write_atomically
 

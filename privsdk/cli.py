@@ -233,11 +233,11 @@ def fit(
             raise privsdk.UsageError("--labels are of photos: name the photos, or their folder, too")
         table = {} if labels is None else privsdk.read_labels(labels, named)
         own = {name for row in table.values() for name in row}
-        privsdk.check_wish(opened, hidden, kept, settings, more, own)  # before any photo is read
+        photos = privsdk.photos_in(paths, recursive) if paths else ()
+        privsdk.check_wish(opened, hidden, kept, settings, more, own, fit_on, len(photos))  # before any photo is read
         samples, given = None, None
         refused: list[privsdk.Refusal] = []
-        if paths:
-            photos = privsdk.photos_in(paths, recursive)
+        if photos:
             samples, given, refused = privsdk.read_labelled_faces(photos, table, named, aligned, on_progress)
             for refusal in refused:
                 _complain(f"refused {refusal}")

@@ -17,7 +17,7 @@ from privsdk.codec import Latents
 from privsdk.errors import PrivatizerError
 from privsdk.filters.divergences import Divergence
 from privsdk.fitting import fit
-from privsdk.fitting.asked import Asked
+from privsdk.fitting.asked import Asked, require_samples
 from privsdk.fitting.material import FitOn
 from privsdk.fitting.own_labels import names_of_own
 from privsdk.fitting.wish import resolve
@@ -50,13 +50,17 @@ def check_wish(
     settings: FitSettings = FitSettings(),
     keep: str | Sequence[str] = (),
     own: Collection[str] = (),
+    fit_on: FitOn = "both",
+    samples: int = 0,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels to hide and those to keep (``utility`` and ``keep``), by the bundle's own names.
 
-    ``own`` are the labels that the user gives: those that the bundle does not know may be asked for too.
+    ``own`` are the labels that the user gives: those that the bundle does not know may be asked for too; ``samples`` is
+    how many samples of one's own there will be at most.
     Raises what :func:`fitted` refuses before any work: UnknownLabelError, UnworkablePairError and UsageError.
     """
     Asked(**asdict(settings))
+    require_samples(fit_on, samples)
     names = names_of_own(bundle, (private, utility, keep), own)
     wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
     return wish.private, wish.utility
@@ -81,7 +85,9 @@ def fitted(
     :func:`privsdk.fit`, is not kept: whoever has them has a file of the filter.  Raises what :func:`privsdk.fit`
     raises, and StoreError where the cache cannot be used.
     """
-    hidden, kept = check_wish(bundle, private, utility, settings, keep, labels or ())
+    hidden, kept = check_wish(
+        bundle, private, utility, settings, keep, labels or (), fit_on, 0 if data is None else len(data)
+    )
     how = asdict(settings)
     if data is not None or labels or fit_on != "both":
         return fit(bundle, hidden, kept, data=data, labels=labels, fit_on=fit_on, on_progress=on_progress, **how)

@@ -45,14 +45,22 @@ def hidden(made_up: Any) -> Privatizer:
     return fit(made_up, "has dog", "smiling", data=own, labels={"has_dog": dogs}, seed=1)
 
 
+def assert_hidden(
+    privatizer: Privatizer, others: Latents, private: np.ndarray, most: float, utility: np.ndarray
+) -> None:
+    """Attackers of all families find the private label in the latents of others, not in releases of them."""
+    seeds = np.arange(len(others), dtype=np.uint64)
+    released = privatizer.filter.perturb(others.mean, others.variance, seeds)
+    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
+        assert check.judge(attacker, others.mean, private).leakage > 0.9
+        assert check.judge(attacker, released, private).leakage < most
+    assert check.judge(check.numpy_logistic, released, utility).accuracy > 0.9
+
+
 def test_an_own_label_is_hidden_from_fresh_attackers_on_others(made_up: Any, hidden: Privatizer) -> None:
     others, dogs = people(made_up, 4000, 2)
     smiles = (made_up.scores.scores(others.mean)[:, 1] > 0).astype(np.int64)
-    released = hidden.filter.perturb(others.mean, others.variance, np.arange(4000, dtype=np.uint64))
-    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
-        assert check.judge(attacker, others.mean, dogs).leakage > 0.9
-        assert check.judge(attacker, released, dogs).leakage < 0.62
-    assert check.judge(check.numpy_logistic, released, smiles).accuracy > 0.9
+    assert_hidden(hidden, others, private=dogs, most=0.62, utility=smiles)
 
 
 def test_the_record_says_what_was_found_on_own_samples(hidden: Privatizer) -> None:
@@ -186,11 +194,7 @@ def test_a_filter_fitted_on_own_latents_alone_holds_on_others(made_up: Any) -> N
         privatizer.require(0.99)
     others, _ = people(made_up, 4000, 11)
     men, smiles = (made_up.scores.scores(others.mean)[:, :2] > 0).astype(np.int64).T
-    released = privatizer.filter.perturb(others.mean, others.variance, np.arange(4000, dtype=np.uint64))
-    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
-        assert check.judge(attacker, others.mean, men).leakage > 0.9
-        assert check.judge(attacker, released, men).leakage < 0.6
-    assert check.judge(check.numpy_logistic, released, smiles).accuracy > 0.9
+    assert_hidden(privatizer, others, private=men, most=0.6, utility=smiles)
 
 
 def test_own_samples_may_take_no_part_or_all_in_a_fit(made_up: Any) -> None:
@@ -267,6 +271,9 @@ def test_photos_and_a_table_of_labels_on_the_command_line(photos: Path, tmp_path
     where = (str(photos), "--labels", "own.csv")
     assert "name the photos" in run("fit", "--labels", "own.csv", "--private", "plays chess", *wish, code=2).stderr
     assert "no label 'plays'" in run("fit", *where, "--private", "plays", "--keep", "noise", *wish, code=2).stderr
+    few = run("fit", str(photos), "broken.jpg", "--private", "male", "--fit-on", "own", *wish, code=2).stderr
+    assert f"{len(list(photos.iterdir())) + 1} own samples are too few" in few
+    assert "refused" not in few  # said before any photo is read
     assert "from guessing" in run("fit", *where, "--private", "noise", *wish, code=4).stderr
     assert not (tmp_path / "own.privatizer").exists()
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import MissingExtraError, UsageError
+from privsdk.errors import MissingExtraError
 from privsdk.filters import Filter
 from privsdk.fitting import check as checking
-from privsdk.fitting.asked import Asked
+from privsdk.fitting.asked import Asked, require_samples
 from privsdk.fitting.default import fit_flow
 from privsdk.fitting.material import FitBundle, FitOn, Material, gather, own_samples
 from privsdk.fitting.own_check import calibration, findings, releases_of_unseen, warnings, widen_gaps
@@ -34,8 +34,6 @@ __all__ = ["fit"]
 
 # The matrices are small: a second thread makes a fit longer, and much longer where somebody else needs the core.
 THREADS = 1
-# Of fewer own samples only a handful show how fifty dimensions of code lie where a score is high, or low.
-LEAST_OWN_ALONE = 1000
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -103,13 +101,7 @@ def fit(
     from privsdk.privatizer import Privatizer
 
     begun = time.perf_counter()
-    if fit_on not in get_args(FitOn):
-        raise UsageError(f"there is nothing to fit on called {fit_on!r}: choose one of {', '.join(get_args(FitOn))}")
-    if fit_on == "own" and (data is None or len(data) < LEAST_OWN_ALONE):
-        raise UsageError(
-            f"{0 if data is None else len(data)} own samples are too few to fit on these alone, {LEAST_OWN_ALONE} are "
-            "needed: give more, or fit on public latents too"
-        )
+    require_samples(fit_on, 0 if data is None else len(data))
     names = names_of_own(bundle, (private, utility, keep), labels or ())
     wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
     asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed)

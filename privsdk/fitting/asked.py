@@ -5,10 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from numbers import Real
-from typing import Literal
+from typing import Literal, get_args
 
 from privsdk.errors import MissingExtraError, UsageError
 from privsdk.filters.divergences import DIVERGENCES, Divergence
+from privsdk.fitting.material import FitOn
+
+# Of fewer own samples only a handful show how fifty dimensions of code lie where a score is high, or low.
+LEAST_OWN_ALONE = 1000
+
+
+def require_samples(fit_on: FitOn, count: int) -> None:
+    """UsageError where there is no such thing to fit on, or ``count`` own samples are too few to be fitted on alone."""
+    if fit_on not in get_args(FitOn):
+        raise UsageError(f"there is nothing to fit on called {fit_on!r}: choose one of {', '.join(get_args(FitOn))}")
+    if fit_on == "own" and count < LEAST_OWN_ALONE:
+        raise UsageError(
+            f"{count} own samples are too few to fit on these alone, {LEAST_OWN_ALONE} are needed: give more, or fit "
+            "on public latents too"
+        )
 
 
 @dataclass(frozen=True)
