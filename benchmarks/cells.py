@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing.metrics import Estimate
 from privsdk.store.folder import write_atomically
 
 

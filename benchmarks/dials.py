@@ -23,9 +23,9 @@ import privsdk
 from benchmarks.cells import Cell, alone
 from benchmarks.domains import Domain
 from benchmarks.frontier.measure import read
-from privsdk.audit.attackers import HistGradientBoosting, LogisticRegression, StandardisedPerceptron
-from privsdk.audit.ceilings import label_ceiling
-from privsdk.audit.protocols import attack
+from privsdk.auditing.attackers import HistGradientBoosting, LogisticRegression, StandardisedPerceptron
+from privsdk.auditing.ceilings import label_ceiling
+from privsdk.auditing.protocols import attack
 from privsdk.filters.flow import FlowFilter
 from privsdk.fitting.curve import places
 

@@ -17,8 +17,8 @@ from benchmarks.cells import Cells, say
 from export.bernoulli import PLANS
 from export.datasets import celeba
 from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages
-from privsdk.audit import metrics
-from privsdk.audit.protocols import BOTH, TRAINING_PARTITION, Released
+from privsdk.auditing import metrics
+from privsdk.auditing.protocols import BOTH, TRAINING_PARTITION, Released
 from privsdk.codec import Latents
 from privsdk.filters.scores import clipped
 

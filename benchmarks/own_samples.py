@@ -34,9 +34,9 @@ from benchmarks.frontier.measure import read
 from benchmarks.table import Line, table
 from privsdk import bench
 from privsdk.arrays import pack, unpack
-from privsdk.audit import metrics
-from privsdk.audit.attackers import ATTACKERS, Attacker, LogisticRegression, StandardisedPerceptron
-from privsdk.audit.protocols import Released, attack
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import ATTACKERS, Attacker, LogisticRegression, StandardisedPerceptron
+from privsdk.auditing.protocols import Released, attack
 from privsdk.filters.code import Moments
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing.metrics import Estimate
 
 
 @dataclass(frozen=True)

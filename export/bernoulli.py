@@ -30,7 +30,7 @@ from export.public_latents import draw_samples, memorisation, separability
 from export.recipe import attributes_of, fitted_files, keep_flow
 from export.to_onnx import as_exported, decoder_graph, differences, encoder_graph
 from privsdk.arrays import unpack
-from privsdk.audit.metrics import auroc
+from privsdk.auditing.metrics import auroc
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.couplings import PublicFlow

@@ -13,8 +13,8 @@ import numpy as np
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.latents import Posteriors
-from privsdk.audit import metrics
-from privsdk.audit.protocols import Released, attack
+from privsdk.auditing import metrics
+from privsdk.auditing.protocols import Released, attack
 from privsdk.bundle import Bundle
 from privsdk.fitting import fit
 from privsdk.privatizer import Privatizer
@@ -50,9 +50,9 @@ def measure_gap(bundle: Bundle, attribute: str, images: LabelledImages, seen: Po
     """The most that an attribute may leak on the valid partition, less what a device's own check finds, at least 0.
 
     The filter is fitted as on a device.  Its check trains a few attackers on 3,000 public latents; here all families
-    of `privsdk.audit` are trained, on releases of the training partition (posteriors ``seen``) and, cross-fitted, among
-    the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the gap, and
-    so does its uncertainty, up to the upper end of its 95% interval over people.
+    of `privsdk.auditing` are trained, on releases of the training partition (posteriors ``seen``) and, cross-fitted,
+    among the people of the valid partition (posteriors ``unseen``): whatever the strongest tells more belongs to the
+    gap, and so does its uncertainty, up to the upper end of its 95% interval over people.
     """
     privatizer = fit(bundle, private=attribute, utility=partner(bundle, attribute))
     column = images.attributes.index(attribute)

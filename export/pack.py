@@ -208,8 +208,9 @@ that a label of the user's choice is harder to infer from it, and decodes the ch
 ## Attributes
 
 Base rate in the train partition; accuracy and calibration error of the scores on the valid partition; gap: how much
-more a fresh attacker's AUROC is on held-out real {noun}s than on public latents after filtering (a device adds it to
-what it measures). Where a gap is not measured the largest one that is stands in its place.
+more a fresh attacker's AUROC may be on held-out real {noun}s, at the upper end of its 95% interval, than what a device
+finds on public latents after filtering (it adds the gap to that). Where a gap is not measured the largest one that is
+stands in its place.
 
 | attribute | base rate | accuracy | calibration error | gap |
 |---|---|---|---|---|

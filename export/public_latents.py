@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from export.latents import Posteriors
-from privsdk.audit.attackers import NearestNeighbours, RandomForest
-from privsdk.audit.metrics import auroc
+from privsdk.auditing.attackers import NearestNeighbours, RandomForest
+from privsdk.auditing.metrics import auroc
 from privsdk.codec import Codec
 from privsdk.filters.couplings import PublicFlow
 

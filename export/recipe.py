@@ -38,7 +38,7 @@ from export.to_onnx import as_exported, decoder_graph, differences, encoder_grap
 from export.train import VAE, halves, train_teachers, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
-from privsdk.audit.metrics import calibration_error
+from privsdk.auditing.metrics import calibration_error
 from privsdk.bundle import UNKNOWN_GAP, Bundle
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError

@@ -28,6 +28,8 @@ from privsdk.errors import (
 )
 
 if TYPE_CHECKING:
+    from privsdk.auditing.audit import audit
+    from privsdk.auditing.report import Report
     from privsdk.bench import measure, measured_text
     from privsdk.bundle import Bundle, PublicLatents, bundles
     from privsdk.codec import Latents
@@ -63,11 +65,13 @@ __all__ = [
     "PublicLatents",
     "Refusal",
     "Release",
+    "Report",
     "StoreError",
     "UnknownLabelError",
     "UnworkablePairError",
     "UsageError",
     "__version__",
+    "audit",
     "bundles",
     "check_curve",
     "check_wish",
@@ -96,6 +100,8 @@ _LATER = {
     "ProgressText": "privsdk.progress",
     "PublicLatents": "privsdk.bundle",
     "Release": "privsdk.release",
+    "Report": "privsdk.auditing.report",
+    "audit": "privsdk.auditing.audit",
     "bundles": "privsdk.bundle",
     "check_curve": "privsdk.drawing",
     "check_wish": "privsdk.reuse",

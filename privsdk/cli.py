@@ -275,6 +275,38 @@ def fit(
 
 
 @app.command()
+def audit(
+    privatizer: Annotated[Path, typer.Argument(help="A privatizer from `privsdk fit`.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of its bundle; without it the shipped one of that name.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two attackers and one seed, in seconds.")] = False,
+    max_leakage: MaxLeakageOption = None,
+    min_utility: Annotated[
+        float | None, typer.Option(help="Smallest accuracy (0 to 1) of every kept label to accept; else exit code 4.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Attackers that are trained at a time.")] = 1,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say what attackers trained afresh still tell from a privatizer's releases.
+
+    Measured on public latents. Where more leaks than --max-leakage on real samples, or less is kept than
+    --min-utility, the exit code is 4.
+    """
+    with _errors_in_words(), _progress(quiet) as on_progress:
+        opened = None if bundle is None else privsdk.Bundle.open(bundle)
+        loaded = privsdk.Privatizer.load(privatizer, opened)
+        report = privsdk.audit(loaded, quick=quick, seed=seed, threads=threads, on_progress=on_progress)
+        if as_json:
+            _print_json(report.to_json())
+        else:
+            _say(_report_in_words(report))
+        report.require(max_leakage, min_utility)
+
+
+@app.command()
 def bundles(as_json: JsonOption = False) -> None:
     """List the encoder bundles that ship, and their figures."""
     with _errors_in_words():
@@ -495,6 +527,25 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
         lines.append(
             f"  {label}, kept: it names {100 * found['accuracy']:.1f}% rightly "
             f"({100 * found['accuracy_unfiltered']:.1f}% unfiltered)."
+        )
+    return "\n".join(lines)
+
+
+def _report_in_words(report: privsdk.Report) -> str:
+    lines = [report.verdict]
+    for label, told in report.private.items():
+        lines.append(
+            f"{label}, hidden: the most accurate attacker names {100 * told.accuracy:.1f}% rightly (always naming the "
+            f"commonest kind: {100 * told.base_rate:.1f}%); the kept labels alone tell it with an AUROC of "
+            f"{told.ceiling:.3f}."
+        )
+        for one in told.attacks:
+            lines.append(f"  {one.leakage:.3f}  {one.attacker}, {one.protocol}")
+    for label, kept in report.utility.items():
+        low, high = kept.interval
+        lines.append(
+            f"{label}, kept: {100 * kept.accuracy:.1f}% named rightly, {100 * kept.lost:.1f} points "
+            f"({100 * low:.1f} to {100 * high:.1f}) less than unfiltered."
         )
     return "\n".join(lines)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privsdk.audit import attackers, protocols
-from privsdk.audit.attackers import ATTACKERS
-from privsdk.audit.protocols import Released
+from privsdk.auditing import attackers, protocols
+from privsdk.auditing.attackers import ATTACKERS
+from privsdk.auditing.protocols import Released
 
 SIZE = 6
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.cells import Cell
 from benchmarks.table import Goal, Line, table
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing.metrics import Estimate
 
 
 def estimate(value: float, spread: float) -> Estimate:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from privsdk import filters
 from privsdk.arrays import pack, unpack
-from privsdk.audit.attackers import Attacker, LogisticRegression, QuadraticDiscriminant, StandardisedPerceptron
-from privsdk.audit.ceilings import label_ceiling
-from privsdk.audit.metrics import leakage
+from privsdk.auditing.attackers import Attacker, LogisticRegression, QuadraticDiscriminant, StandardisedPerceptron
+from privsdk.auditing.ceilings import label_ceiling
+from privsdk.auditing.metrics import leakage
 from privsdk.errors import PrivatizerError, UnworkablePairError, UsageError
 from privsdk.filters.newton import onto
 from privsdk.filters.scores import ScoreNetwork, draw_classes

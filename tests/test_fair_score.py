@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from privsdk.arrays import pack, unpack
-from privsdk.audit import metrics
-from privsdk.audit.attackers import HistGradientBoosting, NearestNeighbours
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import HistGradientBoosting, NearestNeighbours
 from privsdk.filters.fair_score import FairScore
 from privsdk.fitting.fair_score import expected_auroc, fair_score, leakage
 

@@ -10,8 +10,8 @@ from a_bundle import SIZE, UNUSED, MadeUpBundle, made_up_bundle
 
 from privsdk import filters
 from privsdk.arrays import pack, unpack
-from privsdk.audit.attackers import StandardisedPerceptron
-from privsdk.audit.metrics import leakage
+from privsdk.auditing.attackers import StandardisedPerceptron
+from privsdk.auditing.metrics import leakage
 from privsdk.errors import PrivatizerError
 from privsdk.filters.basis import hats
 from privsdk.filters.code import CodeFlow, ConditionalAffine, Moments

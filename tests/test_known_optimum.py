@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 
-from privsdk.audit import metrics
-from privsdk.audit.attackers import (
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import (
     HistGradientBoosting,
     LogisticRegression,
     MultilayerPerceptron,

@@ -102,7 +102,7 @@ NETWORK = (
 RULES = (
     Never("the device knows no central side", "privsdk", ("export", "benchmarks", "tests")),
     Never("torch stays in fitting", "privsdk", ("torch", "torchvision", "concept_erasure"), ("privsdk.fitting",)),
-    Never("scikit-learn stays in audit", "privsdk", ("sklearn", "scipy"), ("privsdk.audit",)),
+    Never("scikit-learn stays in auditing", "privsdk", ("sklearn", "scipy"), ("privsdk.auditing",)),
     Never("one module touches Pillow", "privsdk", ("PIL", "pillow_heif"), ("privsdk.samples.images",)),
     Never("one module makes ONNX Runtime sessions", "privsdk", ("onnxruntime",), ("privsdk.runtime",)),
     Never("nothing imports the command line", "privsdk", ("privsdk.cli",), ("privsdk.__main__",)),
@@ -291,7 +291,7 @@ PLANTED = [
     ("privsdk/fitting/data.py", "def late():\n    from export import train", "knows no central side"),
     (CODEC, "def late():\n    import torch", "torch stays in fitting"),
     ("privsdk/__init__.py", "_LATER['Torch'] = 'torch'", "torch stays in fitting"),
-    ("privsdk/privatizer.py", "import sklearn.svm", "scikit-learn stays in audit"),
+    ("privsdk/privatizer.py", "import sklearn.svm", "scikit-learn stays in auditing"),
     ("privsdk/release.py", "from PIL import Image", "one module touches Pillow"),
     (CODEC, "import onnxruntime as ort", "one module makes ONNX Runtime sessions"),
     ("privsdk/bundle.py", "from . import cli", "nothing imports the command line"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privsdk.audit import metrics
-from privsdk.audit.ceilings import label_ceiling, zero_leakage_accuracy
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing import metrics
+from privsdk.auditing.ceilings import label_ceiling, zero_leakage_accuracy
+from privsdk.auditing.metrics import Estimate
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from privsdk import Bundle, Latents, Privatizer
-from privsdk.audit.attackers import ATTACKERS, LogisticRegression
-from privsdk.audit.protocols import Released, cross_fitted
+from privsdk.auditing.attackers import ATTACKERS, LogisticRegression
+from privsdk.auditing.protocols import Released, cross_fitted
 
 SEEN = 4000
 

@@ -3,7 +3,7 @@
     PRIVSDK_DATA=... python -m benchmarks.faces [--bundle faces] [--seeds 3] [--rows ...]
 
 Filters are fitted from the bundle alone, as on a device; attackers are trained afresh under both protocols
-of ``privsdk.audit.protocols`` and the strongest attack counts.  What is finished is kept in ``runs/``, so a
+of ``privsdk.auditing.protocols`` and the strongest attack counts.  What is finished is kept in ``runs/``, so a
 run that was killed goes on where it was.  docs/measuring.md says how each figure is defined.
 """
 

@@ -19,10 +19,10 @@ from benchmarks.frontier.measure import measured, unfiltered
 from benchmarks.frontier.tasks import TASKS
 from export.realism import frechet_distance
 from privsdk import noise
-from privsdk.audit import metrics
-from privsdk.audit.attackers import ATTACKERS, LogisticRegression
-from privsdk.audit.metrics import Estimate
-from privsdk.audit.protocols import Released, attack, from_training_partition
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import ATTACKERS, LogisticRegression
+from privsdk.auditing.metrics import Estimate
+from privsdk.auditing.protocols import Released, attack, from_training_partition
 from privsdk.codec import Codec
 from privsdk.filters import Filter
 from privsdk.samples import images

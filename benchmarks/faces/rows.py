@@ -10,7 +10,7 @@ from benchmarks.cells import alone
 from benchmarks.faces.measurements import AVERAGED, AVERAGED_FACES, PRIVATE, UTILITY, Faces
 from benchmarks.table import Goal, Line, number
 from privsdk import bench
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing.metrics import Estimate
 
 LABELS = (
     "Male",

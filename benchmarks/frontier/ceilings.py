@@ -8,9 +8,9 @@ from benchmarks.cells import Cell
 from benchmarks.domains import Domain
 from benchmarks.frontier.measure import READERS
 from benchmarks.frontier.tasks import Task
-from privsdk.audit.ceilings import label_ceiling, zero_leakage_accuracy
-from privsdk.audit.metrics import Estimate
-from privsdk.audit.protocols import attack
+from privsdk.auditing.ceilings import label_ceiling, zero_leakage_accuracy
+from privsdk.auditing.metrics import Estimate
+from privsdk.auditing.protocols import attack
 
 
 def ceilings(domain: Domain, task: Task) -> Cell:

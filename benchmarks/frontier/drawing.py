@@ -8,9 +8,10 @@ from pathlib import Path
 from benchmarks.cells import Cell
 from benchmarks.frontier.measure import UNFILTERED
 from benchmarks.frontier.tasks import Task
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing.metrics import Estimate
 
 ALONG = {"lost": "accuracy lost (points)", "distortion share": "distortion (% of another sample's)"}
+TICKS = (-1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 40, 100, 200)  # of a scale that is even up to 1 and logarithmic beyond
 
 
 def draw(
@@ -21,9 +22,10 @@ def draw(
     Bars are 95% intervals; of several labels the one that leaks, or loses, the most is shown.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, ScalarFormatter
 
-    sheet = Figure(figsize=(9, 1.2 + 3.4 * len(tasks)), dpi=90, layout="constrained")
-    axes = sheet.subplots(len(tasks), len(ALONG), squeeze=False, sharey="row")
+    sheet = Figure(figsize=(9, 1.5 + (3.4 if len(tasks) == 1 else 2) * len(tasks)), dpi=90, layout="constrained")
+    axes = sheet.subplots(len(tasks), len(ALONG), squeeze=False, sharex="col", sharey="row")
     contenders = [
         name for name in dict.fromkeys(name for cells in found.values() for name in cells) if name != UNFILTERED
     ]
@@ -46,7 +48,10 @@ def draw(
             axis.axhline(ceiling, color="grey", ls="--", lw=1, label="true utility labels alone")
             axis.axhline(0.5, color="black", lw=1, label="chance")
             axis.set_xscale("symlog", linthresh=1)
-            axis.set_xlabel(text)
+            axis.xaxis.set_major_locator(FixedLocator(TICKS))
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            if name == list(tasks)[-1]:
+                axis.set_xlabel(text)
         row[0].set_ylabel(f"{name}\nleakage (AUROC)")
     known = {text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     sheet.legend(known.values(), known.keys(), loc="outside lower center", ncols=4, fontsize=8)

@@ -12,15 +12,15 @@ from benchmarks.cells import Cell, alone
 from benchmarks.domains import Domain
 from benchmarks.frontier.contenders import CONTENDERS, FLOWS
 from benchmarks.frontier.tasks import Task
-from privsdk.audit import metrics
-from privsdk.audit.attackers import (
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import (
     GaussianMixtures,
     HistGradientBoosting,
     LogisticRegression,
     StandardisedPerceptron,
 )
-from privsdk.audit.metrics import Estimate
-from privsdk.audit.protocols import Attack, attack
+from privsdk.auditing.metrics import Estimate
+from privsdk.auditing.protocols import Attack, attack
 from privsdk.errors import NotReachedError
 from privsdk.filters import posterior
 from privsdk.filters.chain import Polished

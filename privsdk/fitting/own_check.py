@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.audit.metrics import calibration_error
+from privsdk.auditing.metrics import calibration_error
 from privsdk.filters import Filter, posterior
 from privsdk.fitting.check import Attacker, judge
 from privsdk.fitting.material import FitBundle, FitOn, Material, OwnSamples, gather

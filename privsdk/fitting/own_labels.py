@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.audit.metrics import auroc
+from privsdk.auditing.metrics import auroc
 from privsdk.errors import NotReachedError, UnworkablePairError, UsageError
 from privsdk.filters.code import Moments
 from privsdk.filters.couplings import PublicFlow

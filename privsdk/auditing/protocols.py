@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
-from privsdk.audit import metrics
-from privsdk.audit.attackers import ATTACKERS, Attacker
-from privsdk.audit.metrics import Estimate
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import ATTACKERS, Attacker
+from privsdk.auditing.metrics import Estimate
 
 FOLDS = 5
 

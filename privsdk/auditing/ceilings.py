@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.audit.metrics import leakage
+from privsdk.auditing.metrics import leakage
 
 
 def label_ceiling(private: NDArray, utility: NDArray, weights: NDArray | None = None) -> NDArray[np.float64]:
@@ -14,7 +14,7 @@ def label_ceiling(private: NDArray, utility: NDArray, weights: NDArray | None = 
     ``private`` is a class ``[N]``, of more than two that which is told best; ``utility`` ``[N]`` or ``[N, K]`` for
     several labels.  The best that labels can do is P(private = 1 | their combination), so that is what is scored.  For
     two binary labels it is .5 + |P(u | p = 1) - P(u | p = 0)| / 2.  With ``weights``, float ``[D, N]`` as in
-    ``privsdk.audit.metrics``, it is that of the same scores, and of the same class, in each of D resamplings.
+    ``privsdk.auditing.metrics``, it is that of the same scores, and of the same class, in each of D resamplings.
     """
     columns = np.asarray(utility).reshape(len(private), -1)
     combination = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
