@@ -281,9 +281,11 @@ def audit(
         Path | None, typer.Option(help="Folder of its bundle; without it the shipped one of that name.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two attackers and one seed, in seconds.")] = False,
-    max_leakage: MaxLeakageOption = None,
+    max_leakage: Annotated[
+        float | None, typer.Option(min=0.5, max=1, help="Largest leakage (AUROC) to accept; else exit code 4.")
+    ] = None,
     min_utility: Annotated[
-        float | None, typer.Option(help="Smallest accuracy (0 to 1) of every kept label to accept; else exit code 4.")
+        float | None, typer.Option(min=0, max=1, help="Smallest accuracy of a kept label to accept; else exit code 4.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Attackers that are trained at a time.")] = 1,
