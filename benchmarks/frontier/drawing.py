@@ -11,7 +11,7 @@ from benchmarks.frontier.tasks import Task
 from privsdk.auditing.metrics import Estimate
 
 ALONG = {"lost": "accuracy lost (points)", "distortion share": "distortion (% of another sample's)"}
-TICKS = (-1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 40, 100, 200)  # of a scale that is even up to 1 and logarithmic beyond
+TICKS = (-1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)  # of a scale that is even up to 1 and logarithmic beyond
 
 
 def draw(
@@ -22,7 +22,7 @@ def draw(
     Bars are 95% intervals; of several labels the one that leaks, or loses, the most is shown.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
     sheet = Figure(figsize=(9, 1.5 + (3.4 if len(tasks) == 1 else 2) * len(tasks)), dpi=90, layout="constrained")
     axes = sheet.subplots(len(tasks), len(ALONG), squeeze=False, sharex="col", sharey="row")
@@ -30,6 +30,7 @@ def draw(
         name for name in dict.fromkeys(name for cells in found.values() for name in cells) if name != UNFILTERED
     ]
     looks = {name: (f"C{number % 10}", "os^D"[number // 10]) for number, name in enumerate(contenders)}
+    reached: dict[str, list[float]] = {figure: [] for figure in ALONG}
     for row, (name, task) in zip(axes, tasks.items(), strict=True):
         ceiling = max(limits[name][f"label ceiling {label}"].value for label in task.private)
         fitted = {contender: [one for one in found[name].get(contender, ()) if one.figures] for contender in contenders}
@@ -39,6 +40,7 @@ def draw(
                     continue
                 leaked = worst(fitted[contender], "leakage", task.private)
                 along = worst(fitted[contender], figure, task.utility if figure == "lost" else [""])
+                reached[figure].append(100 * along.value)
                 low, high = leaked.interval
                 bar = [[max(leaked.value - low, 0)], [max(high - leaked.value, 0)]]
                 axis.errorbar(100 * along.value, leaked.value, bar, color=colour, marker=marker, label=contender)
@@ -49,7 +51,8 @@ def draw(
             axis.axhline(0.5, color="black", lw=1, label="chance")
             axis.set_xscale("symlog", linthresh=1)
             axis.xaxis.set_major_locator(FixedLocator(TICKS))
-            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_xlim(min(0, *reached[figure]) - 0.2, 1.2 * max(2, *reached[figure]))
             if name == list(tasks)[-1]:
                 axis.set_xlabel(text)
         row[0].set_ylabel(f"{name}\nleakage (AUROC)")
