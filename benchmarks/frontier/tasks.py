@@ -107,7 +107,7 @@ TASKS: Mapping[str, Task] = {
         "faces",
         ("Male",),
         ("Smiling",),
-        {"fairness": 1.0},
+        {"fairness": 1.0, "rho": 0.9},
         {"albums Male": Goal(0.60), "lost Smiling": Goal(0.03)},
     ),
     "male and young": Task(
