@@ -29,11 +29,11 @@ from privsdk.errors import (
 
 if TYPE_CHECKING:
     from privsdk.auditing.audit import audit
-    from privsdk.auditing.report import Report
+    from privsdk.auditing.report import Report, check_bounds
     from privsdk.bench import measure, measured_text
     from privsdk.bundle import Bundle, PublicLatents, bundles
     from privsdk.codec import Latents
-    from privsdk.drawing import check_curve, draw_curve
+    from privsdk.drawing import check_curve, check_page, draw_curve, write_page
     from privsdk.fitting import fit
     from privsdk.fitting.curve import Curve, curve
     from privsdk.planning import Plan, photos_in, plan_release
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from privsdk.samples.faces import read_faces
     from privsdk.samples.labelled import read_labelled_faces
     from privsdk.samples.labels import labels_of_photos, read_labels
+    from privsdk.samples.to_audit import Labelled, read_releases_to_audit, read_samples_to_audit
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "CancelledError",
     "Curve",
     "FitSettings",
+    "Labelled",
     "Latents",
     "MissingExtraError",
     "NotReachedError",
@@ -73,7 +75,9 @@ __all__ = [
     "__version__",
     "audit",
     "bundles",
+    "check_bounds",
     "check_curve",
+    "check_page",
     "check_wish",
     "curve",
     "draw_curve",
@@ -87,6 +91,9 @@ __all__ = [
     "read_faces",
     "read_labelled_faces",
     "read_labels",
+    "read_releases_to_audit",
+    "read_samples_to_audit",
+    "write_page",
 ]
 
 # Imported when first asked for: `import privsdk` alone needs neither NumPy nor ONNX Runtime.
@@ -94,6 +101,7 @@ _LATER = {
     "Bundle": "privsdk.bundle",
     "Curve": "privsdk.fitting.curve",
     "FitSettings": "privsdk.reuse",
+    "Labelled": "privsdk.samples.to_audit",
     "Latents": "privsdk.codec",
     "Plan": "privsdk.planning",
     "Privatizer": "privsdk.privatizer",
@@ -103,7 +111,9 @@ _LATER = {
     "Report": "privsdk.auditing.report",
     "audit": "privsdk.auditing.audit",
     "bundles": "privsdk.bundle",
+    "check_bounds": "privsdk.auditing.report",
     "check_curve": "privsdk.drawing",
+    "check_page": "privsdk.drawing",
     "check_wish": "privsdk.reuse",
     "curve": "privsdk.fitting.curve",
     "draw_curve": "privsdk.drawing",
@@ -117,6 +127,9 @@ _LATER = {
     "read_faces": "privsdk.samples.faces",
     "read_labelled_faces": "privsdk.samples.labelled",
     "read_labels": "privsdk.samples.labels",
+    "read_releases_to_audit": "privsdk.samples.to_audit",
+    "read_samples_to_audit": "privsdk.samples.to_audit",
+    "write_page": "privsdk.drawing",
 }
 
 

@@ -276,10 +276,27 @@ def fit(
 
 @app.command()
 def audit(
-    privatizer: Annotated[Path, typer.Argument(help="A privatizer from `privsdk fit`.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of its bundle; without it the shipped one of that name.")
+    privatizer: Annotated[Path | None, typer.Argument(help="A privatizer from `privsdk fit`.")] = None,
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PHOTOS", help="Photos to release and attack, not public latents.")
+    ] = [],  # noqa: B006 - as above
+    released: Annotated[
+        Path | None, typer.Option(metavar="FOLDER|CSV", help="What another tool released, in place of a privatizer.")
     ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV: file names, then a column for each label.")] = None,
+    people: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of that file that says who is on a photo.")
+    ] = None,
+    originals: Annotated[Path | None, typer.Option(help="With --released: what it was made of.")] = None,
+    private: PrivateOption = [],  # noqa: B006
+    utility: UtilityOption = [],  # noqa: B006
+    bundle: Annotated[
+        str | None, typer.Option(help="Encoder bundle: a shipped name, or a folder; the privatizer's without it.")
+    ] = None,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are square faces, aligned by this program already.")
+    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Two attackers and one seed, in seconds.")] = False,
     max_leakage: Annotated[
         float | None, typer.Option(min=0.5, max=1, help="Largest leakage (AUROC) to accept; else exit code 4.")
@@ -287,25 +304,80 @@ def audit(
     min_utility: Annotated[
         float | None, typer.Option(min=0, max=1, help="Smallest accuracy of a kept label to accept; else exit code 4.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="New HTML file with all of it, for a browser.")] = None,
+    no_originals: Annotated[bool, typer.Option("--no-originals", help="No original is shown in that file.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Attackers that are trained at a time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Attackers that are trained at a time; one for each core.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what attackers trained afresh still tell from a privatizer's releases.
+    """Say what attackers trained afresh still tell from releases.
 
-    Measured on public latents. Where more leaks than --max-leakage on real samples, or less is kept than
-    --min-utility, the exit code is 4.
+    Of a privatizer, on public latents or on photos of your own (--data, --labels); or of what any tool released
+    (--released, --labels, --private, --utility). Where more leaks than --max-leakage, or less is kept than
+    --min-utility, the exit code is 4. An audit that was interrupted goes on where it was.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:
-        opened = None if bundle is None else privsdk.Bundle.open(bundle)
-        loaded = privsdk.Privatizer.load(privatizer, opened)
-        report = privsdk.audit(loaded, quick=quick, seed=seed, threads=threads, on_progress=on_progress)
+        privsdk.check_bounds(max_leakage, min_utility)
+        if (privatizer is None) == (released is None):
+            raise privsdk.UsageError("name a privatizer, or what another tool released (--released): one of the two")
+        if privatizer is not None and (private or utility or originals is not None):
+            raise privsdk.UsageError("the privatizer knows its labels and has no originals: leave those options out")
+        if released is not None and (data or aligned):
+            raise privsdk.UsageError("--data and --aligned are of a privatizer: leave them out with --released")
+        if bool(data or released) != (labels is not None):
+            raise privsdk.UsageError("--labels are of the photos in --data or of what was --released: give both")
+        if people is not None and labels is None:
+            raise privsdk.UsageError("--people is a column of --labels: give that file")
+        if no_originals and html is None:
+            raise privsdk.UsageError("--no-originals is of the HTML file: name one (--html)")
+        if html is not None:
+            privsdk.check_page(html)
+        threads = threads or os.cpu_count() or 1
+        if privatizer is not None:
+            opened = None if bundle is None else privsdk.Bundle.open(bundle, threads=threads)
+            loaded = privsdk.Privatizer.load(privatizer, opened, threads)
+        else:
+            loaded, opened = None, privsdk.Bundle.open(bundle or "faces", threads=threads)
+        given = None
+        if labels is not None and loaded is not None:
+            needed = (*loaded.private, *loaded.utility)
+            given = privsdk.read_samples_to_audit(data, labels, needed, people, aligned, recursive, on_progress)
+        elif labels is not None and released is not None:
+            needed = (*_split(private), *_split(utility))
+            given = privsdk.read_releases_to_audit(released, labels, needed, people, originals, recursive, on_progress)
+        refused = [] if given is None else given.refusals
+        for refusal in refused:
+            _complain(f"refused {refusal}")
+        report = privsdk.audit(
+            loaded,
+            data=None if given is None or loaded is None else given.samples,
+            labels=None if given is None else given.labels,
+            people=None if given is None else given.people,
+            released=None if given is None or loaded is not None else given.samples,
+            originals=None if given is None else given.originals,
+            private=_split(private) or None,
+            utility=_split(utility) or None,
+            bundle=None if loaded is not None else opened,
+            quick=quick,
+            seed=seed,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        if html is not None:
+            privsdk.write_page(report.without_originals() if no_originals else report, html)
         if as_json:
             _print_json(report.to_json())
         else:
-            _say(_report_in_words(report))
+            _say(report.in_words())
+            if html is not None:
+                shown = "" if no_originals else " It shows originals: it is for your eyes, do not share it."
+                _say(f"All of it is in {html}.{shown if report.pictures is not None else ''}")
         report.require(max_leakage, min_utility)
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -529,25 +601,6 @@ def _in_words(privatizer: privsdk.Privatizer) -> str:
         lines.append(
             f"  {label}, kept: it names {100 * found['accuracy']:.1f}% rightly "
             f"({100 * found['accuracy_unfiltered']:.1f}% unfiltered)."
-        )
-    return "\n".join(lines)
-
-
-def _report_in_words(report: privsdk.Report) -> str:
-    lines = [report.verdict]
-    for label, told in report.private.items():
-        lines.append(
-            f"{label}, hidden: the most accurate attacker names {100 * told.accuracy:.1f}% rightly (always naming the "
-            f"commonest kind: {100 * told.base_rate:.1f}%); the kept labels alone tell it with an AUROC of "
-            f"{told.ceiling:.3f}."
-        )
-        for one in told.attacks:
-            lines.append(f"  {one.leakage:.3f}  {one.attacker}, {one.protocol}")
-    for label, kept in report.utility.items():
-        low, high = kept.interval
-        lines.append(
-            f"{label}, kept: {100 * kept.accuracy:.1f}% named rightly, {100 * kept.lost:.1f} points "
-            f"({100 * low:.1f} to {100 * high:.1f}) less than unfiltered."
         )
     return "\n".join(lines)
 

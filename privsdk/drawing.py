@@ -1,4 +1,4 @@
-"""The picture of a curve: leakage against utility and against distortion, the ceilings, and faces along it."""
+"""Files for a person's eyes: the page of an audit, and the picture of a curve along the dials with its ceilings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,29 @@ from privsdk.files import why_not_writable
 from privsdk.store.folder import write_new
 
 if TYPE_CHECKING:
+    from privsdk.auditing.report import Report
     from privsdk.fitting.curve import Curve, Point
 
 WIDTH, PLOTS, CAPTION, FACE = 9.0, 3.6, 0.6, 0.85  # inches
 DOTS_PER_INCH = 110
+
+
+def check_page(path: str | Path) -> None:
+    """Raises what :func:`write_page` would refuse: MissingExtraError without Jinja, OutputExistsError, and UsageError
+    where nothing can be written.
+    """
+    if find_spec("jinja2") is None:
+        raise MissingExtraError("a page is set by Jinja: pip install 'privsdk[audit]', or leave the page out")
+    _check(path)
+
+
+def write_page(report: Report, path: str | Path) -> None:
+    """Writes :meth:`Report.to_html` as a new file; it is whole or not there.
+
+    Raises MissingExtraError without Jinja, OutputExistsError, and UsageError where it cannot be written.
+    """
+    check_page(path)
+    _write(path, report.to_html().encode())
 
 
 def check_curve(path: str | Path) -> None:
@@ -29,10 +48,7 @@ def check_curve(path: str | Path) -> None:
     """
     if find_spec("matplotlib") is None:
         raise MissingExtraError("a curve is drawn by matplotlib: pip install 'privsdk[fit]', or leave the curve out")
-    if os.path.lexists(path):
-        raise OutputExistsError(f"{path} exists already: choose another name, or take it away")
-    if not os.path.isdir(Path(path).parent) or why_not_writable(Path(path).parent):
-        raise UsageError(f"{path} cannot be written: choose a folder that is there and can be written")
+    _check(path)
 
 
 def draw_curve(curve: Curve, path: str | Path) -> None:
@@ -41,9 +57,19 @@ def draw_curve(curve: Curve, path: str | Path) -> None:
     Raises MissingExtraError without matplotlib, OutputExistsError, and UsageError where it cannot be written.
     """
     check_curve(path)
-    picture = _drawn(curve)
+    _write(path, _drawn(curve))
+
+
+def _check(path: str | Path) -> None:
+    if os.path.lexists(path):
+        raise OutputExistsError(f"{path} exists already: choose another name, or take it away")
+    if not os.path.isdir(Path(path).parent) or why_not_writable(Path(path).parent):
+        raise UsageError(f"{path} cannot be written: choose a folder that is there and can be written")
+
+
+def _write(path: str | Path, content: bytes) -> None:
     try:
-        write_new(Path(path), picture)
+        write_new(Path(path), content)
     except FileExistsError as error:
         raise OutputExistsError(f"{path} exists already: choose another name, or take it away") from error
     except OSError as error:

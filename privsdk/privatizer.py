@@ -217,9 +217,9 @@ class Privatizer(Immutable):
             raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
     @classmethod
-    def load(cls, path: str | Path, bundle: Bundle | None = None) -> Privatizer:
+    def load(cls, path: str | Path, bundle: Bundle | None = None, threads: int = 1) -> Privatizer:
         """The privatizer in a file; without ``bundle`` the shipped bundle of the name it was fitted for is
-        opened.
+        opened, with so many ``threads``.
 
         Raises PrivatizerError where the file is damaged, no privatizer, or belongs to another bundle.
         """
@@ -228,7 +228,7 @@ class Privatizer(Immutable):
         except OSError as error:
             raise PrivatizerError(f"{path} cannot be read: {error.strerror}") from error
         try:
-            return cls.from_bytes(data, bundle)
+            return cls.from_bytes(data, bundle, threads)
         except PrivatizerError as error:
             raise PrivatizerError(f"{path}: {error}") from error
 
@@ -244,7 +244,7 @@ class Privatizer(Immutable):
         return pack(arrays, {**content, "digest": _digest(arrays, content)})
 
     @classmethod
-    def from_bytes(cls, data: bytes, bundle: Bundle | None = None) -> Privatizer:
+    def from_bytes(cls, data: bytes, bundle: Bundle | None = None, threads: int = 1) -> Privatizer:
         """The privatizer that :meth:`to_bytes` made ``data`` of; raises PrivatizerError."""
         try:
             arrays, content = unpack(data)
@@ -261,7 +261,7 @@ class Privatizer(Immutable):
         if bundle is None:
             if name not in bundles():
                 raise PrivatizerError(f"it needs the bundle {name!r}, which is not here: open it and hand it over")
-            bundle = Bundle.open(name)
+            bundle = Bundle.open(name, threads)
         if bundle.digest != bundle_digest:
             raise PrivatizerError(
                 f"it was fitted for the bundle {name} with the digest {str(bundle_digest)[:12]}, not for "

@@ -1,4 +1,4 @@
-"""Progress for a person, on stderr: bars on a terminal, a few lines of plain text elsewhere."""
+"""Progress for a person, on stderr: bars on a terminal, a few lines of plain text elsewhere, and the time left."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 WIDTH = 30
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_TO_JUDGE = 10.0  # before anything is said of the time left
 
 
 class ProgressText:
@@ -24,6 +25,7 @@ class ProgressText:
         self._stage = ""
         self._finished = True
         self._shown_at = 0.0
+        self._began_at, self._began_with = 0.0, 0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         finished = done >= total
@@ -33,21 +35,31 @@ class ProgressText:
         if stage != self._stage:
             self.close()
             self._stage = stage
+            self._began_at, self._began_with = now, done
         elif not finished and now - self._shown_at < (0.1 if self._bars else SECONDS_BETWEEN_LINES):
             return
         self._shown_at, self._finished = now, finished
+        left = self._left(now, done, total)
         if self._bars:
             filled = WIDTH * done // max(total, 1)
             bar = "#" * filled + "." * (WIDTH - filled)
-            self._write(f"\r{stage}: [{bar}] {done}/{total}" + ("\n" if finished else ""))
+            self._write(f"\r{stage}: [{bar}] {done}/{total}{left:<20}" + ("\n" if finished else ""))
         else:
-            self._write(f"{stage}: {done}/{total}\n")
+            self._write(f"{stage}: {done}/{total}{left}\n")
 
     def close(self) -> None:
         """End a bar that was left in the middle."""
         if self._bars and not self._finished:
             self._write("\n")
         self._finished = True
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        """How long it takes yet, at the pace since the stage began; what was done before says nothing of it."""
+        here = done - self._began_with
+        if here <= 0 or done >= total or now - self._began_at < SECONDS_TO_JUDGE:
+            return ""
+        seconds = (now - self._began_at) * (total - done) / here
+        return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
 
     def _write(self, text: str) -> None:
         # What is worked on must not end because nobody can be told of it.

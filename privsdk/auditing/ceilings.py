@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.auditing.metrics import leakage
+from privsdk.auditing.report import Frontier
+
+STEPS = 11
 
 
 def label_ceiling(private: NDArray, utility: NDArray, weights: NDArray | None = None) -> NDArray[np.float64]:
@@ -42,3 +45,29 @@ def zero_leakage_accuracy(private: NDArray, utility: NDArray) -> float:
     order = np.argsort(rates)
     median = rates[order][np.searchsorted(np.cumsum(shares[order]), 0.5)]
     return float(1 - shares @ np.abs(rates - median))
+
+
+def frontier(
+    private: str, utility: str, hidden: NDArray, kept: NDArray, told: float, accuracy: float, steps: int = STEPS
+) -> Frontier:
+    """The best accuracy for each leakage by decisions on true labels, and how far from it somebody is.
+
+    ``hidden`` is a class [N], ``kept`` 0/1 [N]; ``told`` and ``accuracy`` are what is leaked and kept.  A decision says
+    1 in class p at the rate r_p, and errs |q_p - r_p| of the time there; drawing all rates q_p to their weighted median
+    (:func:`zero_leakage_accuracy`) by a share w costs w of the whole way, and of two classes nothing is cheaper.
+    """
+    _, classes, counts = np.unique(hidden, return_inverse=True, return_counts=True)
+    shares = counts / counts.sum()
+    rates = np.bincount(classes, weights=np.asarray(kept) == 1) / counts
+    order = np.argsort(rates)
+    median = rates[order][np.searchsorted(np.cumsum(shares[order]), 0.5)]
+    leaks, right = [], []
+    for way in np.linspace(1, 0, steps):
+        drawn = rates + way * (median - rates)
+        # AUROC of a decision about one class against the rest.
+        rest = (shares @ drawn - shares * drawn) / (1 - shares)
+        leaks.append(0.5 + float(np.abs(drawn - rest).max()) / 2)
+        right.append(1 - way * float(shares @ np.abs(rates - median)))
+    least = float(np.interp(accuracy, right, leaks))
+    most = float(np.interp(told, leaks, right))
+    return Frontier(private, utility, tuple(leaks), tuple(right), told - least, most - accuracy)

@@ -25,6 +25,7 @@ from privsdk.auditing.attackers import ATTACKERS, Attacker
 from privsdk.auditing.metrics import Estimate
 
 FOLDS = 5
+TUNING = 4000  # releases that each setting of an attacker is tried on
 
 TRAINING_PARTITION = "released training partition"
 FIVE_FOLDS = "five folds of the released test partition"
@@ -53,25 +54,25 @@ class Attack:
     @cached_property
     def leakage(self) -> float:
         """Of the class that is told best against the rest."""
-        return max(self._told(side) for side in self._sides)
+        return max(self._told(side) for side in self.sides)
 
     def estimate(self, weights: NDArray) -> Estimate:
         """The leakage with its bootstrap; ``weights`` float64 ``[D, N]`` from :func:`metrics.resampled`."""
-        told = max(self._sides, key=self._told)
+        told = max(self.sides, key=self._told)
         return Estimate(self.leakage, metrics.leakage(*told, weights, self.strata))
 
     @property
     def accuracy(self) -> float:
-        return float((self._guesses == self.labels).mean())
+        return float((self.guesses == self.labels).mean())
 
     def accuracy_estimate(self, weights: NDArray) -> Estimate:
         """The accuracy with its bootstrap, as in :meth:`estimate`."""
-        return Estimate(self.accuracy, weights @ (self._guesses == self.labels) / weights.sum(-1))
+        return Estimate(self.accuracy, weights @ (self.guesses == self.labels) / weights.sum(-1))
 
     @property
     def balanced_accuracy(self) -> float:
         """At the attacker's own threshold, as the paper has it."""
-        right = self._guesses == self.labels
+        right = self.guesses == self.labels
         return float(np.mean([right[self.labels == one].mean() for one in np.unique(self.labels)]))
 
     @property
@@ -86,15 +87,14 @@ class Attack:
         return float(metrics.leakage(labels, scores, strata=self.strata))
 
     @property
-    def _guesses(self) -> NDArray[np.int64]:
+    def guesses(self) -> NDArray[np.int64]:
+        """The class that the attacker says of each release: int64 [N]."""
         return self.scores.argmax(axis=1) if self.scores.ndim > 1 else (self.scores > 0).astype(np.int64)
 
     @property
-    def _sides(self) -> list[tuple[NDArray, NDArray[np.float64]]]:
-        """Labels 0 or 1 and scores, once for each class against the rest."""
-        if self.scores.ndim == 1:
-            return [(self.labels, self.scores)]
-        return [((self.labels == one).astype(np.int64), scores) for one, scores in enumerate(self.scores.T)]
+    def sides(self) -> list[tuple[NDArray, NDArray[np.float64]]]:
+        """Labels 0 or 1 and scores, once for each class against the rest; of two classes once."""
+        return sides(self.labels, self.scores)
 
     def summary(self) -> dict[str, str | int | float]:
         """The figures, for a report."""
@@ -112,7 +112,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Released:
-    """Releases of one partition: ``z`` float32 ``[N, Z]``, classes of a label ``[N]``, and who is whose, ``[N]``."""
+    """Releases of one partition: ``z`` in any form ``[N, ...]``, classes of a label and whose each is, both ``[N]``."""
 
     z: NDArray
     labels: NDArray
@@ -132,11 +132,12 @@ def from_training_partition(
     test: Released,
     seed: int = 0,
     threads: int = 1,
+    setting: int = 0,
 ) -> Attack:
     """Trained on the released training partition, scored on the test partition."""
     began = time.perf_counter()
     part = train[_drawn(len(train), attacker.limit, seed)]
-    trained = attacker(seed, threads).fit(part.z, part.labels)
+    trained = attacker(seed, threads, setting).fit(part.z, part.labels)
     scores = trained.score(test.z)
     threshold = metrics.best_threshold(valid.labels, trained.score(valid.z)) if scores.ndim == 1 else 0.0
     return Attack(
@@ -151,7 +152,7 @@ def from_training_partition(
     )
 
 
-def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, threads: int = 1) -> Attack:
+def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, threads: int = 1, setting: int = 0) -> Attack:
     """Trained on four fifths of the test partition's people, scored on the last fifth, five times over.
 
     The threshold of a fold is the best one on the scores of the other folds.
@@ -165,7 +166,7 @@ def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, thread
     for number, (inside, outside) in enumerate(splits.split(test.z, test.labels, test.identity)):
         part = test[inside[_drawn(len(inside), attacker.limit, seed)]]
         fold[outside] = number
-        scores[outside] = attacker(seed, threads).fit(part.z, part.labels).score(test.z[outside])
+        scores[outside] = attacker(seed, threads, setting).fit(part.z, part.labels).score(test.z[outside])
         samples.append(len(part))
     thresholds = np.zeros(len(test))
     for number in range(FOLDS if classes == 2 else 0):
@@ -181,6 +182,30 @@ def cross_fitted(attacker: type[Attacker], test: Released, seed: int = 0, thread
         fold,
         thresholds,
     )
+
+
+def tuned(attacker: type[Attacker], train: Released, valid: Released, seed: int = 0) -> int:
+    """The number of the setting with which the attacker, trained on a part of ``train``, tells most of ``valid``."""
+    if len(attacker.settings) == 1:
+        return 0
+    part = train[_drawn(len(train), min(attacker.limit or TUNING, TUNING), seed)]
+    told = [
+        told_best(valid.labels, attacker(seed, 1, setting).fit(part.z, part.labels).score(valid.z))
+        for setting in range(len(attacker.settings))
+    ]
+    return int(np.argmax(told))
+
+
+def told_best(labels: NDArray, scores: NDArray[np.float64]) -> float:
+    """The leakage of the class that ``scores`` (``[N]`` of two, ``[N, C]`` of more) tell best against the rest."""
+    return max(float(metrics.leakage(*side)) for side in sides(labels, scores))
+
+
+def sides(labels: NDArray, scores: NDArray[np.float64]) -> list[tuple[NDArray, NDArray[np.float64]]]:
+    """Labels 0 or 1 and scores ``[N]``, once for each class against the rest; of two classes once."""
+    if scores.ndim == 1:
+        return [(labels, scores)]
+    return [((labels == one).astype(np.int64), own) for one, own in enumerate(scores.T)]
 
 
 def attack(

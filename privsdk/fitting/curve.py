@@ -172,11 +172,26 @@ def _accuracies(attackers: Mapping[str, Attacker], z: Floats, part: Part, wish: 
     return np.array(found)
 
 
-def places(released: Floats, originals: Floats) -> NDArray[np.int64]:
-    """Which nearest of the ``originals`` [N, U] to each release [N, U] its own is, from 1 on: int64 [N]."""
-    distances = np.square(originals).sum(axis=1) - 2 * released @ originals.T
-    own = np.diagonal(distances)
-    return 1 + (distances < own[:, None]).sum(axis=1)
+def places(
+    released: NDArray[np.floating], originals: NDArray[np.floating], people: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Which nearest of the ``originals`` [N, U] to each release [N, U] its own is, from 1 on: int64 [N].
+
+    With ``people`` [N], whose each is: which nearest the nearest other original of the same person is when its own is
+    taken out; 0 where there is no other.  Among those equally near it has the middle place, rounded up, so nobody comes
+    first where all are the same.
+    """
+    place = np.zeros(len(released), np.int64)
+    for own, release in enumerate(released):
+        # Not by |o|^2 - 2 r.o: rounded, it would tell some from others that are the same.
+        distances = np.square(originals - release).sum(axis=1)
+        sought = distances[own]
+        if people is not None:
+            distances[own] = np.inf
+            sought = distances[people == people[own]].min()
+        if np.isfinite(sought):
+            place[own] = 1 + (distances < sought).sum() + (distances == sought).sum() // 2
+    return place
 
 
 def _label_ceiling(part: Part, wish: Wish) -> float:

@@ -191,7 +191,7 @@ def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int, fit
             _refuse_few(label, values)
         return Material(*_split(mine, seed), "own samples")
     public = bundle.public
-    drawn = np.stack([_classes(public.labels, label) for label in wish.labels], axis=1)
+    drawn = np.stack([classes_of(public.labels, label) for label in wish.labels], axis=1)
     for label, values in zip(wish.labels, drawn.T, strict=True):
         _refuse_one_class(label, values, "public latents")
     mean, variance = public.mean.astype(np.float32), public.variance.astype(np.float32)
@@ -205,14 +205,19 @@ def gather(bundle: FitBundle, wish: Wish, own: OwnSamples | None, seed: int, fit
     return Material(train, validation, check, "public latents")
 
 
+def split_rows(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of ``count`` that a fit with this seed learns from, chooses by and checks with: 60 : 15 : 25."""
+    order = np.random.default_rng([seed, 0]).permutation(count)
+    check, validation, train = np.split(order, [count // 4, 2 * count // 5])
+    return train, validation, check
+
+
 def _split(part: Part, seed: int) -> tuple[Part, Part, Part]:
-    """60 : 15 : 25 of its rows."""
-    order = np.random.default_rng([seed, 0]).permutation(len(part))
-    check, validation, train = np.split(order, [len(order) // 4, 2 * len(order) // 5])
+    train, validation, check = split_rows(len(part), seed)
     return part[train], part[validation], part[check]
 
 
-def _classes(labels: NDArray[np.integer], label: Label) -> NDArray[np.int64]:
+def classes_of(labels: NDArray[np.integer], label: Label) -> NDArray[np.int64]:
     """The class of each row, of labels of all attributes [N, A]: int64 [N]."""
     own = labels[:, list(label.attributes)]
     return own[:, 0].astype(np.int64) if own.shape[1] == 1 else own.argmax(axis=1)

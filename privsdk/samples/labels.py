@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path, PurePath
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from privsdk.errors import UsageError
 from privsdk.files import read_regular
@@ -15,6 +15,8 @@ from privsdk.names import folded
 
 Labels: TypeAlias = Mapping[str, Mapping[str, int]]
 """For a file's name, or the end of its path, the labels of the person on it, 0 or 1."""
+
+Value = TypeVar("Value")
 
 VALUES = {"1": 1, "yes": 1, "true": 1, "+1": 1, "0": 0, "-1": 0, "no": 0, "false": 0}
 LARGEST = 100_000_000
@@ -32,37 +34,47 @@ def read_labels(
     Raises UsageError, with the number of the line, for
     anything else.
     """
-    text = _text(Path(path))
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)
     wanted = None if columns is None else {folded(column) for column in columns}
-    labels: dict[str, dict[str, int]] = {}
-    header: list[str] = []
+    header, rows = _table(Path(path))
+    _check_columns(path, header, columns, needed)
+    return {
+        name: {
+            column: _value(field, column, where)
+            for column, field in zip(header[1:], fields, strict=True)
+            if field and (wanted is None or folded(column) in wanted)
+        }
+        for name, (where, fields) in rows.items()
+    }
+
+
+def label_columns(path: str | Path) -> tuple[str, ...]:
+    """The names of the columns of a CSV file that hold labels, as :func:`read_labels` takes them, and nothing else."""
+    header, rows = _table(Path(path))
+    return tuple(
+        column
+        for place, column in enumerate(header[1:])
+        if all(fields[place].casefold() in VALUES for _, fields in rows.values() if fields[place])
+    )
+
+
+def read_column(path: str | Path, column: str) -> dict[str, str]:
+    """For each file name in the first column of a CSV file what stands in another one; raises UsageError."""
+    header, rows = _table(Path(path))
+    _check_columns(path, header, None, [column])
+    place = [folded(name) for name in header[1:]].index(folded(column))
+    for where, fields in rows.values():
+        if not fields[place]:
+            raise UsageError(f"{where}: {column} is empty: fill it in, or leave the line out")
+    return {name: fields[place] for name, (_, fields) in rows.items()}
+
+
+def read_numbers(path: str | Path) -> dict[str, list[float]]:
+    """For each name in the first column of a CSV file the numbers in the others; raises UsageError."""
+    _, rows = _table(Path(path))
     try:
-        for fields in lines:
-            if not any(field.strip() for field in fields):
-                continue
-            if not header:
-                header = _header(path, fields)
-                _check_columns(path, header, columns, needed)
-                continue
-            where = f"{path}, line {lines.line_num}"
-            if len(fields) != len(header):
-                raise UsageError(f"{where}: {len(fields)} fields, the first line has {len(header)}: mend the line")
-            name = fields[0].strip().replace("\\", "/")
-            if not name or name in labels:
-                raise UsageError(
-                    f"{where}: {f'{name} is there twice' if name else 'there is no file name'}: mend the line"
-                )
-            labels[name] = {
-                column: _value(field, column, where)
-                for column, field in zip(header[1:], fields[1:], strict=True)
-                if field.strip() and (wanted is None or folded(column) in wanted)
-            }
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
-    if not labels:
-        raise UsageError(f"{path} holds no labels: it needs a first line with names and one line for each photo")
-    return labels
+        return {name: [float(field) for field in fields] for name, (_, fields) in rows.items()}
+    except ValueError as error:
+        raise UsageError(f"{path} holds a field that is no number ({error}): leave such columns out") from error
 
 
 def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[str]) -> list[dict[str, int]]:
@@ -81,13 +93,21 @@ def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[st
         }
         for name, row in labels.items()
     }
+    return [row or {} for row in of_photos(known, photos)]
+
+
+def of_photos(known: Mapping[str, Value], photos: Sequence[Path]) -> list[Value | None]:
+    """For each photo what is known under its name, or the longest end of its path that there is; None for nothing.
+
+    Raises UsageError where one name is that of several photos.
+    """
     photo_of: dict[str, Path] = {}
-    found: list[dict[str, int]] = []
+    found: list[Value | None] = []
     for photo in photos:
         ends = (PurePath(*photo.parts[start:]).as_posix() for start in range(len(photo.parts)))
         name = next((end for end in ends if end in known), None)
         if name is None:
-            found.append({})
+            found.append(None)
             continue
         if name in photo_of:
             raise UsageError(
@@ -96,6 +116,35 @@ def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[st
         photo_of[name] = photo
         found.append(known[name])
     return found
+
+
+def _table(path: Path) -> tuple[list[str], dict[str, tuple[str, list[str]]]]:
+    """The first line of a CSV file, and for each name in its first column where the line is and its other fields."""
+    text = _text(path)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)
+    rows: dict[str, tuple[str, list[str]]] = {}
+    header: list[str] = []
+    try:
+        for fields in lines:
+            if not any(field.strip() for field in fields):
+                continue
+            if not header:
+                header = _header(path, fields)
+                continue
+            where = f"{path}, line {lines.line_num}"
+            if len(fields) != len(header):
+                raise UsageError(f"{where}: {len(fields)} fields, the first line has {len(header)}: mend the line")
+            name = fields[0].strip().replace("\\", "/")
+            if not name or name in rows:
+                raise UsageError(
+                    f"{where}: {f'{name} is there twice' if name else 'there is no file name'}: mend the line"
+                )
+            rows[name] = where, [field.strip() for field in fields[1:]]
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {lines.line_num}: {error}: save the table as CSV again") from error
+    if not rows:
+        raise UsageError(f"{path} holds no labels: it needs a first line with names and one line for each photo")
+    return header, rows
 
 
 def _text(path: Path) -> str:

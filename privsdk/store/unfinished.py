@@ -1,0 +1,54 @@
+"""What a long measurement has finished, so that it goes on after it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from privsdk.arrays import Arrays, pack, unpack
+from privsdk.errors import StoreError
+from privsdk.store.folder import data_folder, write_atomically
+
+
+class Unfinished:
+    """Named results of one measurement, in a folder of the user's data folder that is gone when it is done."""
+
+    def __init__(self, digest: str, folder: Path | None = None) -> None:
+        """``digest`` tells measurements apart; ``folder`` as in :func:`privsdk.store.folder.data_folder`.
+
+        Raises StoreError where it cannot be used.
+        """
+        self._folder = data_folder(folder) / "unfinished" / digest
+
+    def get(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """Arrays and notes as they were put; None where there are none, or damaged ones, which are measured again."""
+        try:
+            return unpack(self._path(name).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def put(self, name: str, arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, Any]) -> None:
+        """Keep arrays and notes (JSON), whole or not at all; raises StoreError."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(self._path(name), pack(arrays, notes), mode=0o600)
+        except OSError as error:
+            raise StoreError(
+                f"what is finished cannot be kept in {self._folder} ({error.strerror}): make room there, or set "
+                "PRIVSDK_HOME to another folder"
+            ) from error
+
+    def clear(self) -> None:
+        """Take the folder away: the measurement is done."""
+        with suppress(OSError):  # what is left is taken up again, or is in nobody's way
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"

@@ -1,0 +1,1 @@
+"""A package, so that a file here may be called like one of those above."""
