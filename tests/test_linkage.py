@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from privsdk import MissingExtraError, UsageError, read_faces
+from privsdk import Bundle, MissingExtraError, UsageError, read_faces
 from privsdk.auditing import face_embedding, linkage
 from privsdk.auditing.face_embedding import FaceEmbedding
 from privsdk.fitting.curve import places
@@ -117,7 +117,7 @@ def test_vectors_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Portraits:
-    """Of twelve portraits the photos, the faces in them, and these with noise, darker and shifted in colour."""
+    """Of ten portraits the photos, the faces in them, and these with noise, darker and shifted in colour."""
 
     photos: list[images.Pixels]
     faces: np.ndarray
@@ -149,10 +149,17 @@ def test_a_face_is_nearest_to_itself_in_other_light(portraits: Portraits) -> Non
     assert (found.first, found.crowd) == (1.0, 10)
 
 
-def test_by_face_recognises_the_first_that_it_is_given(portraits: Portraits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linkage, "FACES", 4)
-    (found,) = linkage.by_face(portraits.changed, portraits.faces, np.arange(10))
-    assert (found.by, found.crowd, found.first) == ("face recognition", 4, 1.0)
+def test_originals_are_also_sought_as_the_bundle_reconstructs_them(
+    portraits: Portraits, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linkage, "FACES", 6)
+    latents = bundle.encode(portraits.faces)
+    released = bundle.decode(latents.mean + 0.3 * np.sqrt(latents.variance))
+    plain, reconstructed = linkage.by_face(released, portraits.faces, np.arange(10), bundle)
+    assert (plain.by, plain.crowd) == ("face recognition", 6)
+    assert (reconstructed.by, reconstructed.crowd) == ("face recognition, originals reconstructed", 6)
+    assert reconstructed.first == 1.0
+    assert plain.first < 1.0
 
 
 def test_the_network_sees_about_what_dlib_would_show_it(portraits: Portraits) -> None:
@@ -181,7 +188,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("dlib")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "dlib", None)
-        with pytest.raises(MissingExtraError, match=r"dlib is needed: pip install 'privsdk\[linkage\]'"):
+        with pytest.raises(MissingExtraError, match=r"needed \(.*dlib.*\): pip install 'privsdk\[linkage\]'"):
             FaceEmbedding()
     monkeypatch.setattr(face_embedding, "MODEL", "face_recognition_models/models/gone.dat")
     with pytest.raises(MissingExtraError, match=r"without gone\.dat"):

@@ -58,7 +58,7 @@ class FaceEmbedding:
             file = Path(str(metadata.distribution("face_recognition_models").locate_file(MODEL)))
         except ImportError as error:  # PackageNotFoundError is one
             raise MissingExtraError(
-                f"to recognise faces, {error.name} is needed: pip install 'privsdk[linkage]'"
+                f"to recognise faces, dlib and its model are needed ({error}): pip install 'privsdk[linkage]'"
             ) from error
         if not file.is_file():
             raise MissingExtraError(

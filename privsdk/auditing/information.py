@@ -8,7 +8,6 @@ figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
@@ -27,7 +26,7 @@ Classes = NDArray[np.int64]
 FOLDS = 5  # in which scores are calibrated
 PENALTY = 0.1  # on the squared slopes of a calibration, as few samples could make them infinite
 TRIALS = 20_000  # of the simulation that says what a box of a few uniform points is like
-FALSE_ALARMS = 0.005  # share of uniform neighbourhoods that count as thin: Gao et al. (2015), appendix
+FALSE_ALARMS = 0.005  # share of neighbourhoods that count as thin where density is constant
 NOISE = 1e-10  # of a spread of 1; parts values that repeat
 THIN = 1e-3  # width of the long box that is simulated; any that is small does
 
@@ -85,10 +84,7 @@ def from_cross_entropy(labels: NDArray, scores: NDArray, strata: NDArray | None 
     for number in np.unique(fold):
         inside, outside = fold != number, fold == number
         slopes, offsets = _calibration(ranked[inside], labels[inside])
-        log_probability = _log_softmax(ranked[outside] * slopes + offsets)[np.arange(outside.sum()), labels[outside]]
-        # As if, among those it was learned from, there had been one more, of any class.
-        unseen = 1 / (inside.sum() + 1)
-        told[outside] = np.logaddexp(log_probability + np.log1p(-unseen), np.log(unseen / scores.shape[1]))
+        told[outside] = _log_softmax(ranked[outside] * slopes + offsets)[np.arange(outside.sum()), labels[outside]]
     return max(0.0, entropy(labels) + float(told.mean()))
 
 
@@ -96,53 +92,71 @@ def ksg(x: NDArray, y: NDArray, neighbours: int = 3) -> float:
     """Mutual information of x and y by Kraskov, Stoegbauer and Grassberger (2004), their first estimator, (8).
 
     In nats, at least 0.  ``x`` is float ``[N]`` or ``[N, D]``.  Where ``y`` is integer or bool ``[N]`` it is a class,
-    and the estimator that of Ross (2014): ``neighbours`` are counted among those of a sample's class, and all samples
-    within the distance of the last.  Then no more than H(y) is returned.  Else ``y`` is float ``[N]`` or ``[N, E]``.
+    and the estimator that of Ross (2014): ``neighbours`` are counted among those of a sample's class, and all
+    samples within the distance of the last.  Then it is at most H(y).  Else ``y`` is float ``[N]`` or ``[N, E]``.
 
-    Mutual information does not change where a column goes through an increasing function, so columns are brought to a
-    normal distribution by their ranks.  Where values repeat, and so distances tie, samples at the distance are counted
-    too, which covers mixtures of values that repeat and such that do not, as Gao, Kannan, Oh and Viswanath (2017) do.
+    Mutual information does not change where a column goes through an increasing function, so each is brought to a
+    normal distribution by its ranks.  Values may repeat, always or now and then, which is what Gao, Kannan, Oh and
+    Viswanath (2017) are after: noise too small to tell anything parts them.
 
-    Too small, and by much, where x and y depend strongly: no more than about log(N) can be found.
+    It cannot say more than about log(N / neighbours), and is too small long before where x and y depend strongly.  More
+    than about eight columns hide what few of them tell: so do many small patches of classes, as on a chess board.
 
     :raises UsageError: arrays that do not fit together.
     """
     x, y = _variables(x, y, neighbours)
-    x = _apart(_normal_scores(x), 0)
+    if not x.size or not y.size:
+        return 0.0
+    x = _parted(_normal_scores(x), 0)
     if y.ndim == 1:
-        return _told_of_classes(x, y, neighbours, alpha=0)
-    return _told_of_numbers(x, _apart(_normal_scores(y), 1), np.ones(len(x), bool), neighbours, alpha=0)
+        return _told_of_classes(x, y, neighbours, along_axes=False)
+    told, _, _ = _told_of_numbers(x, _parted(_normal_scores(y), 1), neighbours)
+    return max(0.0, float(told.mean()))
 
 
-def local(x: NDArray, y: NDArray, neighbours: int = 8, alpha: float | None = None) -> float:
-    """Mutual information of x and y with the local correction of Gao, Ver Steeg and Galstyan (2015), in nats.
+def local(x: NDArray, y: NDArray, neighbours: int = 8) -> float:
+    """Mutual information of x and y by Gao, Ver Steeg and Galstyan (2015), in nats, at least 0.
 
-    Arguments and limits are those of :func:`ksg`, which takes the density as constant in the cube (the ball of the
-    maximum norm) that holds a sample's nearest neighbours.  Where they lie along a line or a plane it is not.  So the
-    box along their principal axes that holds them is compared with the cube: where its volume is less than the share
-    ``alpha`` of the cube's, the neighbourhood is thin, and the box counts instead.  By default ``alpha`` is the
-    share that .5% of neighbourhoods fall below where density is constant, by a simulation for the dimension and the
-    number of neighbours.  0 corrects nothing; nor is anything corrected with fewer ``neighbours`` than columns of both
-    variables together.
+    Arguments are those of :func:`ksg`, which takes the density around a sample as constant in the cube (the ball of
+    the maximum norm) that holds its neighbours.  Where x and y depend strongly neighbours lie along a line or a plane,
+    and it is not.  So the box along their principal axes that just holds them is compared with the cube: one smaller
+    than the share alpha of the cube counts in its place.  Alpha is what .5% of neighbourhoods are below where density
+    is constant, by a simulation for the dimension and the number of neighbours.  With fewer ``neighbours`` than columns
+    in both variables, and where a value repeats, there is no box.
 
-    Two things differ from the paper.  The box goes from the least to the largest of the points and is not centred on
-    the sample, and what it is too small in mean for having been drawn around them is made up for, by the same
-    simulation.  Without both, a thin band of constant density comes out .3 nats too low.  And for classes no volumes
-    are subtracted: the box is that of a sample's class, and how many of the others are in it is counted.
+    Two things are not as in the paper, and a thin band of constant density would come out .3 nats too low without
+    them: the box is not centred on the sample, and what it is too small in mean for having been drawn around few points
+    is made up for, by the same simulation.
 
-    Columns are first brought to mean 0, variance 1 and no correlation (those of x for classes to a normal distribution
-    before, as in :func:`ksg`), so that thin is what one variable is given the other and not each in itself.
+    Of classes there is no volume to correct: those of :func:`ksg` cancel.  There the cube is too wide where classes lie
+    side by side in thin layers, so distances inside it are measured again along the principal axes of all that is in
+    it, each in its own spread, and half of the ``neighbours`` are counted by these.  That is the same for all classes
+    and so tells of none where there is nothing to tell.
 
-    :raises UsageError: arrays that do not fit together, or an ``alpha`` below 0.
+    Of 4,000 samples a band about as wide as neighbours are apart comes out up to .4 nats too small, and one that is
+    much narrower and Gaussian across .2 too large for each dimension that it is narrow in.
+
+    Columns are first brought to mean 0, variance 1 and no correlation within x and within y, so that what is thin is
+    one variable given the other.  They are not ranked, which would take away what lies between two neighbouring values:
+    bring down tails that are much longer than an exponential distribution's before.
+
+    :raises UsageError: arrays that do not fit together.
     """
-    if alpha is not None and alpha < 0:
-        raise UsageError(f"alpha is {alpha}: a share of a volume is at least 0")
     x, y = _variables(x, y, neighbours)
-    apart = _apart(_decorrelated(x), 0)
+    if not x.size or not y.size:
+        return 0.0
+    parted = _parted(_decorrelated(x), 0)
     if y.ndim == 1:
-        return _told_of_classes(apart, y, neighbours, alpha)
-    once = ~_repeated(np.hstack([x, y]))
-    return _told_of_numbers(apart, _apart(_decorrelated(y), 1), once, neighbours, alpha)
+        return _told_of_classes(parted, y, neighbours, along_axes=True)
+    told, groups, radius = _told_of_numbers(parted, _parted(_decorrelated(y), 1), neighbours)
+    count, dimension = groups.shape[1] - 1, groups.shape[2]
+    if count >= dimension:  # fewer points span no box
+        alpha, shrinkage = _uniform(count, dimension)
+        log_share = _log_volumes(groups) - dimension * np.log(2 * radius)
+        thin = (log_share < np.log(alpha)) & ~_repeated(np.hstack([x, y]))
+        # In a thin box y follows from x, so the last neighbour is nearer in one of them: that count is one too many.
+        told += np.where(thin, shrinkage - log_share + 1 / count, 0)
+    return max(0.0, float(told.mean()))
 
 
 def least_error(information: float, entropy: float, classes: int) -> float:
@@ -240,15 +254,13 @@ def _normal_scores(columns: Floats) -> Floats:
 
 def _decorrelated(columns: Floats) -> Floats:
     """Mean 0, variance 1 and no correlation; what a column has in common with others, exactly, is not repeated."""
-    if not columns.shape[1]:
-        return columns
     standardised = (columns - columns.mean(axis=0)) / columns.std(axis=0)
     variances, axes = np.linalg.eigh(standardised.T @ standardised / len(columns))
     there = variances > 1e-10 * variances[-1]
     return standardised @ axes[:, there] / np.sqrt(variances[there])
 
 
-def _apart(columns: Floats, seed: int) -> Floats:
+def _parted(columns: Floats, seed: int) -> Floats:
     """With noise so small that it only parts equal values, by chance and so without a word of the other variable."""
     return columns + NOISE * np.random.default_rng(seed).standard_normal(columns.shape)
 
@@ -259,139 +271,83 @@ def _repeated(columns: Floats) -> NDArray[np.bool_]:
     return np.any([counts[which] > 1 for which, counts in found], axis=0)
 
 
-@dataclass(frozen=True, eq=False)
-class _Neighbourhoods:
-    """The ``nearest`` neighbours of N points in the maximum norm: int64 ``[N, k + 1]``, the point itself among them.
+def _nearer(centres: Floats, radius: Floats, tree: cKDTree) -> Floats:
+    """How many points of a tree are nearer to each centre than its radius, itself included."""
+    return tree.query_ball_point(centres, np.nextafter(radius, 0), p=np.inf, return_length=True).astype(np.float64)
 
-    ``radius`` is the distance of the last, float64 ``[N]``.
+
+def _told_of_numbers(x: Floats, y: Floats, neighbours: int) -> tuple[Floats, Floats, Floats]:
+    """What each sample adds to the estimate; the sample and its neighbours, ``[N, k + 1, D]``; and how far they reach.
+
+    :func:`ksg` and :func:`local` start from it.
     """
-
-    points: Floats
-    nearest: NDArray[np.int64]
-    radius: Floats
-
-    @staticmethod
-    def of(points: Floats, neighbours: int) -> _Neighbourhoods:
-        distances, nearest = cKDTree(points).query(points, neighbours + 1, p=np.inf)
-        return _Neighbourhoods(points, nearest, distances[:, -1])
-
-    def counted(self, centres: Floats, among: cKDTree) -> Floats:
-        """How many are nearer to each centre than the last neighbour to its point, itself included."""
-        nearer = np.nextafter(self.radius, 0)
-        return among.query_ball_point(centres, nearer, p=np.inf, return_length=True).astype(np.float64)
+    joint = np.hstack([x, y])
+    neighbours = min(neighbours, len(joint) - 1)
+    distances, nearest = cKDTree(joint).query(joint, neighbours + 1, p=np.inf)
+    radius = distances[:, -1]
+    apart = digamma(_nearer(x, radius, cKDTree(x))) + digamma(_nearer(y, radius, cKDTree(y)))
+    return digamma(neighbours) + digamma(len(joint)) - apart, joint[nearest], radius
 
 
-@dataclass(frozen=True, eq=False)
-class _Boxes:
-    """Boxes around groups of points, along the principal axes of each group.
-
-    ``axes`` are float64 ``[M, D, D]``, a column each; ``lowest`` and ``highest`` ``[M, D]`` the least and the largest
-    coordinate along each.
-    """
-
-    axes: Floats
-    lowest: Floats
-    highest: Floats
-
-    @staticmethod
-    def around(groups: Floats) -> _Boxes:
-        """``groups`` are float64 ``[M, K, D]``."""
-        centred = groups - groups.mean(axis=1, keepdims=True)
-        axes = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)[1]
-        coordinates = groups @ axes
-        return _Boxes(axes, coordinates.min(axis=1), coordinates.max(axis=1))
-
-    def __getitem__(self, which: NDArray[np.bool_]) -> _Boxes:
-        return _Boxes(self.axes[which], self.lowest[which], self.highest[which])
-
-    @property
-    def widths(self) -> Floats:
-        return self.highest - self.lowest
-
-    def holding(self, points: Floats, candidates: NDArray[np.bool_], tree: cKDTree) -> NDArray[np.int64]:
-        """How many of the ``candidates`` among ``points``, which ``tree`` holds, are in each box."""
-        middle = np.einsum("mde,me->md", self.axes, (self.lowest + self.highest) / 2)
-        reach = np.einsum("mde,me->md", np.abs(self.axes), self.widths / 2).max(axis=1, initial=0)
-        near = tree.query_ball_point(middle, reach, p=np.inf)
-        box = np.repeat(np.arange(len(near)), [len(one) for one in near])
-        row = np.fromiter(chain.from_iterable(near), np.int64, len(box))
-        box, row = box[candidates[row]], row[candidates[row]]
-        coordinates = np.einsum("md,mde->me", points[row], self.axes[box])
-        inside = ((coordinates >= self.lowest[box]) & (coordinates <= self.highest[box])).all(axis=1)
-        return np.bincount(box[inside], minlength=len(near))
-
-
-@dataclass(frozen=True, eq=False)
-class _Thin:
-    """The thin ones among neighbourhoods.
-
-    ``rows`` are whose they are, ``boxes`` around each, ``log_share`` the logarithm of the share of its cube's volume
-    that each box has, and ``shrinkage`` that of how much smaller it is, in mean, than what its points are drawn from.
-    """
-
-    rows: NDArray[np.int64]
-    boxes: _Boxes
-    log_share: Floats
-    shrinkage: float
-
-    @staticmethod
-    def among(found: _Neighbourhoods, alpha: float | None) -> _Thin:
-        neighbours, dimension = found.nearest.shape[1] - 1, found.points.shape[1]
-        if alpha == 0 or neighbours < dimension:  # so few points span no box
-            rows, usual, shrinkage = np.empty(0, np.int64), 0.0, 0.0
-        else:
-            rows, (usual, shrinkage) = np.arange(len(found.points)), _uniform(neighbours, dimension)
-        boxes = _Boxes.around(found.points[found.nearest[rows]])
-        log_share = np.log(boxes.widths / (2 * found.radius[rows, None])).sum(axis=1)
-        thin = np.exp(log_share) < (usual if alpha is None else alpha)
-        return _Thin(rows[thin], boxes[thin], log_share[thin], shrinkage)
-
-
-def _told_of_numbers(x: Floats, y: Floats, once: NDArray[np.bool_], neighbours: int, alpha: float | None) -> float:
-    """``once`` says of which samples no value repeats: where one does there is no density that a box could correct."""
-    if not x.shape[1] or not y.shape[1]:
-        return 0.0
-    neighbours = min(neighbours, len(x) - 1)
-    found = _Neighbourhoods.of(np.hstack([x, y]), neighbours)
-    told = digamma(neighbours) + digamma(len(x)) - sum(digamma(found.counted(one, cKDTree(one))) for one in (x, y))
-    thin = _Thin.among(found, alpha)
-    # In a thin box y follows from x, so the last neighbour is nearer in one of them: that count is one too many.
-    correction = thin.shrinkage - thin.log_share + 1 / neighbours
-    told[thin.rows] += np.where(once[thin.rows], correction, 0)
-    return max(0.0, float(told.mean()))
-
-
-def _told_of_classes(x: Floats, y: NDArray, neighbours: int, alpha: float | None) -> float:
-    if not x.shape[1]:
-        return 0.0
+def _told_of_classes(x: Floats, y: NDArray, neighbours: int, along_axes: bool) -> float:
     everybody = cKDTree(x)
     told = np.zeros(len(x))
     for one in np.unique(y):
-        rows = np.flatnonzero(y == one)
-        if len(rows) == 1:
+        mine = y == one
+        size = int(mine.sum())
+        if size == 1:
             continue  # nobody of its class is near it
-        found = _Neighbourhoods.of(x[rows], min(neighbours, len(rows) - 1))
-        own = np.full(len(rows), found.nearest.shape[1] - 1.0)
-        everyone = found.counted(x[rows], everybody)
-        thin = _Thin.among(found, alpha)
-        own[thin.rows] *= np.exp(thin.shrinkage)
-        everyone[thin.rows] = own[thin.rows] + thin.boxes.holding(x, y != one, everybody)
-        told[rows] = digamma(own) - digamma(everyone) + digamma(len(x)) - digamma(len(rows))
+        count = min(neighbours, size - 1)
+        radius = cKDTree(x[mine]).query(x[mine], count + 1, p=np.inf)[0][:, -1]
+        if along_axes and count > 1:
+            count //= 2
+            everyone = _nearer_along_axes(x, mine, radius, count, everybody)
+        else:
+            everyone = _nearer(x[mine], radius, everybody)
+        told[mine] = digamma(count) - digamma(everyone) + digamma(len(x)) - digamma(size)
     return float(np.clip(told.mean(), 0, entropy(y)))
+
+
+def _nearer_along_axes(x: Floats, mine: NDArray[np.bool_], radius: Floats, count: int, everybody: cKDTree) -> Floats:
+    """How many are nearer to each sample of a class than the ``count``-th other of its class, itself included.
+
+    Distances are those in the maximum norm along the principal axes of all samples that are nearer than ``radius``,
+    divided by their standard deviations along each.  One on the edge is left out: that it is of the class is no chance.
+    """
+    near = everybody.query_ball_point(x[mine], np.nextafter(radius, 0), p=np.inf)
+    sizes = np.array([len(one) for one in near])
+    starts = np.cumsum(sizes) - sizes
+    row = np.fromiter(chain.from_iterable(near), np.int64, sizes.sum())
+    cube = np.repeat(np.arange(len(near)), sizes)
+    offset = x[row] - x[mine][cube]
+    centred = offset - (np.add.reduceat(offset, starts) / sizes[:, None])[cube]
+    covariance = np.add.reduceat(centred[:, :, None] * centred[:, None], starts) / sizes[:, None, None]
+    variances, axes = np.linalg.eigh(covariance)
+    spread = np.sqrt(np.maximum(variances, 1e-12 * variances[:, -1:]))  # as few points may lie in a plane
+    distance = np.abs(np.einsum("pd,pde->pe", offset, axes[cube]) / spread[cube]).max(axis=1)
+    order = np.lexsort((distance, cube))
+    own = mine[row][order]
+    # Each sample is the first of its own cube.
+    before = np.cumsum(own) - np.repeat(np.cumsum(own)[starts], sizes)
+    return (np.arange(len(order)) - starts[cube])[own & (before == count)].astype(np.float64)
+
+
+def _log_volumes(groups: Floats) -> Floats:
+    """Of the boxes along the principal axes of groups of points, float64 ``[M, K, D]``, that just hold them."""
+    centred = groups - groups.mean(axis=1, keepdims=True)
+    axes = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)[1]
+    return np.log(np.ptp(centred @ axes, axis=1)).sum(axis=1)
 
 
 @lru_cache
 def _uniform(neighbours: int, dimension: int) -> tuple[float, float]:
     """What boxes around neighbourhoods are like where density is constant, by simulation.
 
-    The share of the cube's volume that so few as ``FALSE_ALARMS`` fall below (Gao et al. 2015, appendix).  And, of a
-    long and thin box with a point in its middle whose neighbours are drawn from all over it, the mean logarithm of the
-    share of its volume that the box around them has.
+    Alpha: the share of the cube's volume that so few as ``FALSE_ALARMS`` are below, as Gao et al. (2015) derive it.
+    And, of a long and thin box with a point in its middle whose neighbours are drawn from all over it, the mean
+    logarithm of the share of its volume that the box around them has.  How many of its sides are thin hardly matters.
     """
     rng = np.random.default_rng([neighbours, dimension])
-
-    def log_volume(groups: Floats) -> Floats:
-        return np.log(_Boxes.around(groups).widths).sum(axis=1)
 
     def reaching_the_edge(groups: Floats) -> Floats:
         """Points around the first of each group, which is in the middle; the furthest is on the edge of -1 to 1."""
@@ -399,8 +355,8 @@ def _uniform(neighbours: int, dimension: int) -> tuple[float, float]:
         return groups / np.abs(groups).max(axis=(1, 2), keepdims=True)
 
     cube = reaching_the_edge(rng.uniform(-1, 1, (TRIALS, neighbours + 1, dimension)))
-    alpha = np.exp(np.quantile(log_volume(cube), FALSE_ALARMS)) / 2**dimension
+    alpha = np.exp(np.quantile(_log_volumes(cube), FALSE_ALARMS)) / 2**dimension
     along = reaching_the_edge(rng.uniform(-1, 1, (TRIALS, neighbours + 1, 1)))
     across = rng.random((TRIALS, neighbours + 1, dimension - 1)) * THIN
-    drawn = log_volume(np.concatenate([along, across], axis=2)).mean()
+    drawn = _log_volumes(np.concatenate([along, across], axis=2)).mean()
     return float(alpha), float(drawn - np.log(2) - (dimension - 1) * np.log(THIN))

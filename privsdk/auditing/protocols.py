@@ -25,7 +25,7 @@ from privsdk.auditing.attackers import ATTACKERS, Attacker
 from privsdk.auditing.metrics import Estimate
 
 FOLDS = 5
-TUNING = 4000  # releases that each setting of an attacker is tried on
+TUNING = 2000  # releases that each setting of an attacker is tried on
 
 TRAINING_PARTITION = "released training partition"
 FIVE_FOLDS = "five folds of the released test partition"

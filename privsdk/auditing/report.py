@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from privsdk.errors import NotReachedError, UsageError
 
 SCHEMA = 2
-# Half of an interval that is wider says nothing: of so few releases an attacker may tell all, or nothing.
+# An end of the interval that is farther from the leakage says nothing: of so few an attacker may tell all, or nothing.
 WIDEST = 0.1
 
 NOT_IN_JSON = ("pictures", "map")  # they are for the page
@@ -275,9 +275,10 @@ class Report:
 
     @property
     def conclusive(self) -> bool:
-        """Whether anything can be said: nothing is in doubt, and the interval of no private label is wider than .2."""
+        """Whether anything can be said: nothing is in doubt, and no interval reaches farther than .1."""
         return self.doubt is None and all(
-            (told.interval[1] - told.interval[0]) / 2 <= WIDEST for told in self.private.values()
+            max(told.interval[1] - told.leakage, told.leakage - told.interval[0]) <= WIDEST
+            for told in self.private.values()
         )
 
     @property

@@ -19,7 +19,7 @@ from privsdk.auditing.attackers import (
 )
 from privsdk.auditing.attacking import Found, classes, sought
 from privsdk.auditing.cases import Case, Samples
-from privsdk.auditing.forms import ENCODED, LATENTS
+from privsdk.auditing.forms import ENCODED, LATENTS, PIXELS
 from privsdk.auditing.intervals import auroc_influence, halfwidths
 from privsdk.auditing.protocols import Released, cross_fitted, sides
 from privsdk.auditing.report import Several
@@ -27,7 +27,7 @@ from privsdk.codec import Latents
 from privsdk.privatizer import Privatizer
 
 Floats = NDArray[np.float32]
-Releasing = Callable[[Samples, int], NDArray[np.float32]]
+Measure = Callable[[Case, Samples, int, Sequence[int], int], dict[int, Floats]]
 
 ATTACKERS: tuple[type[Attacker], ...] = (LogisticRegression, SmallStandardisedPerceptron, QuadraticDiscriminant)
 
@@ -35,7 +35,7 @@ COUNTS = (1, 10, 100, 1000)
 IMAGE_COUNTS = (1, 10, 100)
 SAMPLES = 300  # that attackers are scored on, and, of images, learn from
 TRAINING = 1200  # latents that attackers learn from
-MOST_TRAINING = 100  # releases of each: the mean of more is nearly the same
+MOST_TRAINING, MOST_TRAINING_IMAGES = 100, 10  # releases of each: the mean of more is nearly the same
 BURST = 10
 ALBUMS = (2, 5, 10, 20)
 
@@ -51,15 +51,16 @@ def averages(case: Case, seed: int, threads: int, advance: Callable[[], None]) -
     train = (case.train if case.train is not None else case.validation)[:TRAINING]
     test = _some(case.test, seed)
     found: list[Several] = []
-    redrawn = _running(case, LATENTS, (train, test), COUNTS, (MOST_TRAINING, COUNTS[-1]), seed, threads)
-    for count, features in redrawn:
+    latents = _together(_latents_of, case, (train, test), (MOST_TRAINING, COUNTS[-1]), COUNTS, seed, threads)
+    for count, features in latents:
         found += [_several(case, label, REDRAWN, LATENTS, count, features, train, test, seed) for label in sought(case)]
         advance()
     for one in [one for one in found if one.count == 1] if _is_keyed(case, test) else []:
         found += [Several(**{**vars(one), "kind": KEYED, "count": count}) for count in COUNTS]
     if ENCODED in case.releasing.forms:
         few = train[:SAMPLES]
-        images = _running(case, ENCODED, (few, test), IMAGE_COUNTS, (IMAGE_COUNTS[-1],) * 2, seed, threads)
+        most = (MOST_TRAINING_IMAGES, IMAGE_COUNTS[-1])
+        images = _together(_images_of, case, (few, test), most, IMAGE_COUNTS, seed, threads)
         for count, features in images:
             found += [
                 _several(case, label, REDRAWN, ENCODED, count, features, few, test, seed) for label in sought(case)
@@ -120,31 +121,51 @@ def albums(case: Case, found: dict[str, Found], released: NDArray[np.float32], s
     return results
 
 
-def _running(
+def _latents_of(case: Case, samples: Samples, upto: int, counts: Sequence[int], seed: int) -> dict[int, Floats]:
+    """For each count, up to this one, the mean and the spread of so many releases: float32 [N, 2 Z]; of one itself."""
+    total, squares = np.zeros(1), np.zeros(1)
+    found = {}
+    for draw in range(upto):
+        values = case.releasing.release(samples, _draw(seed, draw), [LATENTS])[LATENTS].astype(np.float64)
+        total, squares = total + values, squares + values**2
+        if draw + 1 in counts:
+            mean = total / (draw + 1)
+            spread = np.sqrt(np.maximum(squares / (draw + 1) - mean**2, 0))
+            found[draw + 1] = np.concatenate([mean, spread] if draw else [mean], axis=1).astype(np.float32)
+    return found
+
+
+def _images_of(case: Case, samples: Samples, upto: int, counts: Sequence[int], seed: int) -> dict[int, Floats]:
+    """For each count, up to this one, the latent of the mean of so many released images: float32 [N, Z]."""
+    if case.bundle is None:
+        raise LookupError("images are encoded again by a bundle")
+    total = np.zeros((1,), np.float32)
+    found = {}
+    for draw in range(upto):
+        total = total + case.releasing.release(samples, _draw(seed, draw), [PIXELS])[PIXELS].astype(np.float32)
+        if draw + 1 in counts:
+            found[draw + 1] = case.bundle.encode(np.round(total / (draw + 1)).astype(np.uint8)).mean
+    return found
+
+
+def _draw(seed: int, draw: int) -> int:
+    return 10_000 * seed + draw
+
+
+def _together(
+    measure: Measure,
     case: Case,
-    form: str,
     parts: Sequence[Samples],
-    counts: Sequence[int],
     most: Sequence[int],
+    counts: Sequence[int],
     seed: int,
     threads: int,
 ) -> list[tuple[int, list[Floats]]]:
-    """For each count the mean, and of several the spread, of so many releases of each sample of each part."""
-
-    def one(samples: Samples, upto: int) -> dict[int, Floats]:
-        total = np.zeros((len(samples), 1)), np.zeros((len(samples), 1))
-        found = {}
-        for draw in range(upto):
-            values = case.releasing.release(samples, seed * 10_000 + draw, [form])[form].astype(np.float64)
-            total = total[0] + values, total[1] + values**2
-            if draw + 1 in counts:
-                mean = total[0] / (draw + 1)
-                spread = np.sqrt(np.maximum(total[1] / (draw + 1) - mean**2, 0))
-                found[draw + 1] = np.concatenate([mean, spread] if draw else [mean], axis=1).astype(np.float32)
-        return found
-
+    """What ``measure`` makes of each part, for each count; of a part with fewer releases that of its most."""
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        running = [pool.submit(one, samples, upto) for samples, upto in zip(parts, most, strict=True)]
+        running = [
+            pool.submit(measure, case, samples, upto, counts, seed) for samples, upto in zip(parts, most, strict=True)
+        ]
         found = [future.result() for future in running]
     return [(count, [part[min(count, max(part))] for part in found]) for count in counts]
 
