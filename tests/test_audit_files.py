@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,42 +146,6 @@ def test_images_of_another_tool(run: Run, tmp_path: Path) -> None:
     assert found["private"]["hidden"]["leakage"] > 0.9
     assert found["fidelity"]["similarity"] < 1
     assert found["attributes"][0]["before"] is not None
-
-
-@pytest.mark.slow
-def test_a_killed_audit_goes_on_where_it_was(table: tuple[Path, Path], tmp_path: Path) -> None:
-    released, labels = table
-    arguments = ["--released", str(released), "--labels", str(labels), *WISH, "--json", "--quiet", "--threads", "1"]
-    command = [sys.executable, "-m", "privsdk", "audit", *arguments]
-
-    def environment(home: str) -> dict[str, str]:
-        return {**os.environ, "PRIVSDK_HOME": str(tmp_path / home), "OMP_NUM_THREADS": "1"}
-
-    whole = subprocess.run(command, cwd=REPOSITORY, env=environment("a"), capture_output=True, text=True, check=True)
-    assert not list((tmp_path / "a" / "unfinished").iterdir())  # nothing is left when it is done
-    killed = subprocess.Popen(command, cwd=REPOSITORY, env=environment("b"), stdout=subprocess.PIPE)
-    kept = tmp_path / "b" / "unfinished"
-    deadline = time.monotonic() + 200
-    while len(list(kept.glob("*/*.safetensors"))) < 5:
-        assert killed.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert killed.stdout is not None
-    killed.stdout.close()
-    finished = sorted(kept.glob("*/*.safetensors"))
-    damaged, untouched = finished[0], finished[1:]
-    damaged.write_bytes(damaged.read_bytes()[:-7])
-    written = {path: path.stat().st_mtime_ns for path in untouched}
-    again = subprocess.Popen(command, cwd=REPOSITORY, env=environment("b"), stdout=subprocess.PIPE, text=True)
-    while again.poll() is None and len(list(kept.glob("*/*.safetensors"))) <= len(finished):
-        time.sleep(0.02)
-    assert {path: path.stat().st_mtime_ns for path in untouched} == written
-    output, _ = again.communicate()
-    first, second = json.loads(whole.stdout), json.loads(output)
-    assert first["private"] == second["private"]
-    assert not list(kept.iterdir())
 
 
 def test_photos_of_ones_own(bundle: privsdk.Bundle, tmp_path: Path) -> None:

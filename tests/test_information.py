@@ -213,6 +213,19 @@ def test_thin_layers_that_are_curved_are_seen() -> None:
     assert errors(local, sample, np.log(2)).min() > -0.1
 
 
+@pytest.mark.parametrize("dimension", [1, 4, 8])
+@pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.parametrize("estimate", [ksg, local])
+def test_where_nothing_is_told_nothing_is_found(estimate: Callable[..., float], share: float, dimension: int) -> None:
+    """Whatever columns have in common: as scores of attackers do, they share most of what they say."""
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((2000, 1)) + 0.2 * rng.standard_normal((2000, dimension))
+        found.append(estimate(x, rng.random(2000) < share))
+    assert np.mean(found) < 0.015
+
+
 @pytest.mark.parametrize("estimate", [ksg, local])
 def test_few_samples(estimate: Callable[..., float]) -> None:
     """In mean over many draws of 20: too small rather than too large."""
