@@ -115,7 +115,7 @@ RULES = (
     Never("one module makes ONNX Runtime sessions", "privsdk", ("onnxruntime",), ("privsdk.runtime",)),
     Never("nothing imports the command line", "privsdk", ("privsdk.cli",), ("privsdk.__main__",)),
     Never("nothing here talks to a network", "privsdk", NETWORK),
-    Never("nothing here starts a program", "privsdk", ("subprocess", "multiprocessing", "pty", "ctypes")),
+    Never("nothing here starts a program", "privsdk", ("subprocess", "multiprocessing", "joblib", "pty", "ctypes")),
     Never("this module writes no files", "privsdk", WRITES, WRITERS),
     Only("of os only what is listed is used", "privsdk", "os", OS_READS + OS_WRITES),
     Never(
@@ -149,6 +149,7 @@ EXEMPT = (
     Exempt("privsdk.files", "os.open", "reads, and does not wait for a pipe"),
     Exempt("privsdk.cli", ".save", "is Privatizer.save, where the user named the file"),
     Exempt("privsdk.drawing", "privsdk.store.folder.write_new", "the picture that the user named"),
+    Exempt("privsdk.auditing.parallel", "joblib", "trains attackers in processes of their own"),
     Exempt("privsdk.bench", "subprocess", "measures in processes of their own, and asks macOS for the processor"),
     Exempt("privsdk.bench", "tempfile.TemporaryDirectory", "what is measured with, taken away at the end"),
     Exempt("privsdk.bench", ".save", "is Privatizer.save, into that folder"),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from privsdk.auditing.attackers import Attacker
 from privsdk.auditing.cases import Case, Samples
 from privsdk.auditing.forms import ENCODED, LIKELIHOODS, PIXELS
+from privsdk.auditing.parallel import each
 from privsdk.auditing.protocols import (
     FIVE_FOLDS,
     TRAINING_PARTITION,
@@ -32,7 +29,7 @@ Classes = NDArray[np.int64]
 Attackers = Mapping[str, Sequence[type[Attacker]]]
 
 # Images that attackers learn from and are tuned on, where there are more; latents are as many as there are.
-TRAINING_PIXELS, VALIDATION_PIXELS = 4000, 1000
+TRAINING_PIXELS, VALIDATION_PIXELS = 3000, 500
 # How long an attack takes, in a fit of a quick attacker on latents: for the time left.
 OF_PIXELS, OF_FOLDS = 12, 4
 
@@ -90,7 +87,7 @@ def attacks(
     attackers: Attackers,
     protocols: Sequence[str],
     seeds: Sequence[int],
-    threads: int,
+    processes: int,
     kept: Kept,
     advance: Callable[[int], None],
 ) -> dict[str, Found]:
@@ -101,40 +98,35 @@ def attacks(
     """
     labels = list(sought(case))
     found: dict[str, Found] = {label: {} for label in labels}
-    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        # Attackers do so too, but what is ignored is the process's: of several at once one would end it for another.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for seed in seeds:
-            wanted = [
-                (label, Which(form, one.name, protocol), one)
-                for label in labels
-                for form, all_of_them in attackers.items()
-                for one in all_of_them
-                for protocol in protocols
-            ]
-            done = {entry: _kept(kept, label, which, seed) for entry in wanted for label, which, _ in [entry]}
-            missing = [entry for entry, attack in done.items() if attack is None]
-            advance(sum(cost(which) for _, which, _ in done) - sum(cost(which) for _, which, _ in missing))
-            parts = released(case, sorted({which.form for _, which, _ in missing}), seed)
-            kinds = {(label, which.form, one) for label, which, one in missing}  # tuned once for both protocols
-            tuning = {
-                (label, form, one.name): pool.submit(_tuned, *_partitions(case, parts, form, label)[:2], one, seed)
-                for label, form, one in sorted(kinds, key=str)
-            }
-            settings = {key: chosen.result() for key, chosen in tuning.items()}
-            running = {}
-            for label, which, one in missing:
-                partitions = _partitions(case, parts, which.form, label)
-                setting = settings[label, which.form, one.name]
-                running[pool.submit(_attack, one, which, partitions, seed, setting)] = (label, which, one)
-            for future in as_completed(running):
-                label, which, _ = entry = running[future]
-                done[entry] = future.result()
-                _keep(kept, label, which, seed, future.result())
-                advance(cost(which))
-            for (label, which, _), attack in done.items():
-                if attack is not None:
-                    found[label].setdefault(which, []).append(attack)
+    for seed in seeds:
+        wanted = [
+            (label, Which(form, one.name, protocol), one)
+            for label in labels
+            for form, all_of_them in attackers.items()
+            for one in all_of_them
+            for protocol in protocols
+        ]
+        done = {entry: _kept(kept, entry[0], entry[1], seed) for entry in wanted}
+        missing = [entry for entry, attack in done.items() if attack is None]
+        missing.sort(key=lambda entry: cost(entry[1]), reverse=True)  # no process waits for a long one at the end
+        advance(sum(cost(which) for _, which, _ in done) - sum(cost(which) for _, which, _ in missing))
+        parts = released(case, sorted({which.form for _, which, _ in missing}), seed)
+        # Tuned once for both protocols.
+        kinds = list(dict.fromkeys((label, which.form, one) for label, which, one in missing))
+        trials = [(*_partitions(case, parts, form, label)[:2], one, seed) for label, form, one in kinds]
+        settings = {kinds[number]: setting for number, setting in each(_tuned, trials, processes)}
+        tasks = [
+            (one, which, _partitions(case, parts, which.form, label), seed, settings[label, which.form, one])
+            for label, which, one in missing
+        ]
+        for number, attack in each(_attack, tasks, processes):
+            label, which, _ = missing[number]
+            done[missing[number]] = attack
+            _keep(kept, label, which, seed, attack)
+            advance(cost(which))
+        for (label, which, _), attack in done.items():
+            if attack is not None:
+                found[label].setdefault(which, []).append(attack)
     return found
 
 
@@ -204,10 +196,9 @@ def _attack(
     setting: int,
 ) -> Attack:
     train, valid, test = parts
-    with threadpool_limits(1, user_api="openmp"):  # holds for the calling thread alone
-        if which.protocol == TRAINING_PARTITION and train is not None:
-            return from_training_partition(attacker, train, valid, test, seed, 1, setting)
-        return cross_fitted(attacker, test, seed, 1, setting)
+    if which.protocol == TRAINING_PARTITION and train is not None:
+        return from_training_partition(attacker, train, valid, test, seed, 1, setting)
+    return cross_fitted(attacker, test, seed, 1, setting)
 
 
 def _combined(case: Case, samples: Samples) -> Classes:

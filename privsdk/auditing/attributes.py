@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from privsdk.auditing import metrics
 from privsdk.auditing.attackers import Attacker, LogisticRegression, QuadraticDiscriminant
 from privsdk.auditing.cases import NEVER_SAID, Samples
+from privsdk.auditing.parallel import each
 from privsdk.auditing.protocols import Released, cross_fitted
 from privsdk.auditing.report import Attribute
+
+Classes = NDArray[np.int64]
 
 ATTACKERS: tuple[type[Attacker], ...] = (LogisticRegression, QuadraticDiscriminant)
 LEAST = 20  # of each side, to be scored on
@@ -25,7 +26,7 @@ def attributes(
     before: Sequence[NDArray] | None,
     after: Sequence[NDArray],
     seed: int,
-    threads: int,
+    processes: int,
 ) -> tuple[Attribute, ...]:
     """AUROC of each binary label before and after, by the stronger of a plane and a Gaussian of each class.
 
@@ -35,32 +36,35 @@ def attributes(
     """
     names = [name for name, values in test.labels.items() if set(np.unique(values)) <= {0, 1, NEVER_SAID}]
     names = [name for name in names if np.bincount(test.labels[name] + 1, minlength=3)[1:].min() >= LEAST]
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda name: _attribute(name, train, test, before, after, seed), names)
-        return tuple(one for one in found if one is not None)
+    tasks = [
+        (name, None if train is None else train.labels[name], test.labels[name], test.people, before, after, seed)
+        for name in names
+    ]
+    found = dict(each(_attribute, tasks, processes))
+    return tuple(found[number] for number in sorted(found) if found[number] is not None)
 
 
 def _attribute(
     name: str,
-    train: Samples | None,
-    test: Samples,
+    learned: Classes | None,
+    truth: Classes,
+    people: Classes,
     before: Sequence[NDArray] | None,
     after: Sequence[NDArray],
     seed: int,
 ) -> Attribute | None:
-    truth = test.labels[name]
     said = truth != NEVER_SAID
-    if train is not None and len(np.unique(train.labels[name])) < 2:
+    if learned is not None and len(np.unique(learned)) < 2:
         return None
 
     def strongest(vectors: Sequence[NDArray]) -> float:
         told: list[float] = []
         for attacker in ATTACKERS:
-            if train is None:
-                one = cross_fitted(attacker, Released(vectors[-1][said], truth[said], test.people[said]), seed)
+            if learned is None:
+                one = cross_fitted(attacker, Released(vectors[-1][said], truth[said], people[said]), seed)
                 told.append(float(metrics.leakage(one.labels, one.scores, strata=one.strata)))
             else:
-                score = attacker(seed).fit(vectors[0], train.labels[name]).score
+                score = attacker(seed).fit(vectors[0], learned).score
                 told.append(float(metrics.leakage(truth[said], score(vectors[-1][said]))))
         return max(told)
 

@@ -173,7 +173,7 @@ def examined(
     linked: tuple[Linked, ...] = ()
     limits = case.limits
     if not quick:
-        linked, not_measured = _linked(case, seeds[0])
+        linked, not_measured = _linked(case, seeds[0], threads)
         limits += not_measured
         steps.advance(OF_LINKS)
         map_ = _map(case, there.get("test"), flat["test"], seeds[0])
@@ -378,7 +378,7 @@ def _is_of_faces(case: Case) -> bool:
     return case.bundle is not None and case.bundle.kind == "faces"
 
 
-def _linked(case: Case, seed: int) -> tuple[tuple[Linked, ...], tuple[str, ...]]:
+def _linked(case: Case, seed: int, processes: int) -> tuple[tuple[Linked, ...], tuple[str, ...]]:
     """How well somebody is recognised, and what of that was not measured."""
     from privsdk.auditing import linkage
     from privsdk.auditing.forms import LATENTS
@@ -397,7 +397,7 @@ def _linked(case: Case, seed: int) -> tuple[tuple[Linked, ...], tuple[str, ...]]
     try:
         # On public latents the originals are decoded ones already.
         reconstructing = case.bundle if test.pixels is not None else None
-        return found + linkage.by_face(images[1], images[0], test.people, reconstructing), ()
+        return found + linkage.by_face(images[1], images[0], test.people, reconstructing, processes), ()
     except MissingExtraError as error:
         return found, (f"How well a face recognition network knows people again was not measured: {error}.",)
 

@@ -34,8 +34,10 @@ ATTACKERS: tuple[type[Attacker], ...] = (LogisticRegression, SmallStandardisedPe
 COUNTS = (1, 10, 100, 1000)
 IMAGE_COUNTS = (1, 10, 100)
 SAMPLES = 300  # that attackers are scored on, and, of images, learn from
-TRAINING = 1200  # latents that attackers learn from
+PICTURED = 150  # whose images are decoded a hundred times
+TRAINING = 600  # latents that attackers learn from
 MOST_TRAINING, MOST_TRAINING_IMAGES = 100, 10  # releases of each: the mean of more is nearly the same
+DRAWS_APART = 10_000  # more than there are releases of a sample
 BURST = 10
 ALBUMS = (2, 5, 10, 20)
 
@@ -58,12 +60,12 @@ def averages(case: Case, seed: int, threads: int, advance: Callable[[], None]) -
     for one in [one for one in found if one.count == 1] if _is_keyed(case, test) else []:
         found += [Several(**{**vars(one), "kind": KEYED, "count": count}) for count in COUNTS]
     if ENCODED in case.releasing.forms:
-        few = train[:SAMPLES]
+        few, pictured = train[:SAMPLES], test[:PICTURED]
         most = (MOST_TRAINING_IMAGES, IMAGE_COUNTS[-1])
-        images = _together(_images_of, case, (few, test), most, IMAGE_COUNTS, seed, threads)
+        images = _together(_images_of, case, (few, pictured), most, IMAGE_COUNTS, seed, threads)
         for count, features in images:
             found += [
-                _several(case, label, REDRAWN, ENCODED, count, features, few, test, seed) for label in sought(case)
+                _several(case, label, REDRAWN, ENCODED, count, features, few, pictured, seed) for label in sought(case)
             ]
             advance()
     return found
@@ -126,7 +128,7 @@ def _latents_of(case: Case, samples: Samples, upto: int, counts: Sequence[int], 
     total, squares = np.zeros(1), np.zeros(1)
     found = {}
     for draw in range(upto):
-        values = case.releasing.release(samples, _draw(seed, draw), [LATENTS])[LATENTS].astype(np.float64)
+        values = case.releasing.release(samples, seed + draw, [LATENTS])[LATENTS].astype(np.float64)
         total, squares = total + values, squares + values**2
         if draw + 1 in counts:
             mean = total / (draw + 1)
@@ -142,14 +144,10 @@ def _images_of(case: Case, samples: Samples, upto: int, counts: Sequence[int], s
     total = np.zeros((1,), np.float32)
     found = {}
     for draw in range(upto):
-        total = total + case.releasing.release(samples, _draw(seed, draw), [PIXELS])[PIXELS].astype(np.float32)
+        total = total + case.releasing.release(samples, seed + draw, [PIXELS])[PIXELS].astype(np.float32)
         if draw + 1 in counts:
             found[draw + 1] = case.bundle.encode(np.round(total / (draw + 1)).astype(np.uint8)).mean
     return found
-
-
-def _draw(seed: int, draw: int) -> int:
-    return 10_000 * seed + draw
 
 
 def _together(
@@ -164,10 +162,18 @@ def _together(
     """What ``measure`` makes of each part, for each count; of a part with fewer releases that of its most."""
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         running = [
-            pool.submit(measure, case, samples, upto, counts, seed) for samples, upto in zip(parts, most, strict=True)
+            # Each piece with draws of its own.
+            [
+                pool.submit(measure, case, samples[rows], upto, counts, DRAWS_APART * (seed + piece))
+                for piece, rows in enumerate(np.array_split(np.arange(len(samples)), threads))
+            ]
+            for samples, upto in zip(parts, most, strict=True)
         ]
-        found = [future.result() for future in running]
-    return [(count, [part[min(count, max(part))] for part in found]) for count in counts]
+        found = [[piece.result() for piece in pieces] for pieces in running]
+    return [
+        (count, [np.concatenate([piece[min(count, max(piece))] for piece in pieces]) for pieces in found])
+        for count in counts
+    ]
 
 
 def _burst(privatizer: Privatizer, samples: Samples, key: bytes, seed: int) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from privsdk.auditing.attackers.attacker import Attacker
+from privsdk.auditing.attackers.bit_planes import BitPlanes
+from privsdk.auditing.attackers.convolutional import ConvolutionalNetwork
 from privsdk.auditing.attackers.gaussians import GaussianMixtures, QuadraticDiscriminant
 from privsdk.auditing.attackers.kernels import SupportVectorMachine
 from privsdk.auditing.attackers.linear import LogisticRegression
@@ -27,6 +29,8 @@ __all__ = [
     "BY_FORM",
     "QUICK",
     "Attacker",
+    "BitPlanes",
+    "ConvolutionalNetwork",
     "GaussianMixtures",
     "HistGradientBoosting",
     "LogisticRegression",
@@ -58,13 +62,13 @@ BY_FORM: Mapping[str, tuple[type[Attacker], ...]] = {
     CODE: (LogisticRegression, HistGradientBoosting, StandardisedPerceptron, GaussianMixtures),
     LIKELIHOODS: (LogisticRegression,),
     ENCODED: (LogisticRegression, HistGradientBoosting, StandardisedPerceptron),
-    PIXELS: (),
+    PIXELS: (ConvolutionalNetwork, BitPlanes),
     COLUMNS: (*ATTACKERS, SmallPerceptron, SmallStandardisedPerceptron),
 }
 # What a quick one does with.
 QUICK: Mapping[str, tuple[type[Attacker], ...]] = {
     LATENTS: (LogisticRegression, StandardisedPerceptron),
     ENCODED: (LogisticRegression, StandardisedPerceptron),
-    PIXELS: (),
+    PIXELS: (BitPlanes,),
     COLUMNS: (LogisticRegression, HistGradientBoosting),
 }

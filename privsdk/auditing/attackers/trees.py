@@ -26,7 +26,7 @@ class RandomForest(Attacker):
     """Many deep trees, each on a part of the samples: finds spreads and thresholds."""
 
     name = "random forest"
-    settings: ClassVar[tuple[tuple[int, float], ...]] = ((5, 0.25), (20, 0.5))  # samples of a leaf, share of a tree
+    settings: ClassVar[tuple[tuple[int, float], ...]] = ((5, 0.25), (20, 0.25))  # samples of a leaf, share of a tree
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
         leaf, share = self.settings[setting]
