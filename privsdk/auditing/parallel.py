@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
+
+IDLE = 60  # seconds after which a process that has nothing to do ends
 
 
 def each(
@@ -23,8 +25,10 @@ def each(
             yield _alone(function, number, own)
         return
     jobs = (delayed(_alone)(function, number, own) for number, own in enumerate(arguments))
-    # Without max_nbytes joblib leaves arrays, somebody's photos among them, in files for its processes.
-    yield from Parallel(n_jobs=processes, return_as="generator_unordered", max_nbytes=None)(jobs)
+    # Processes of an audit that was killed are soon gone.
+    with parallel_config("loky", n_jobs=processes, idle_worker_timeout=IDLE):
+        # Without max_nbytes joblib leaves arrays, somebody's photos among them, in files for its processes.
+        yield from Parallel(return_as="generator_unordered", max_nbytes=None)(jobs)
 
 
 def _alone(function: Callable[..., Any], number: int, arguments: tuple[Any, ...]) -> tuple[int, Any]:

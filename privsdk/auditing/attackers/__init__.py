@@ -13,8 +13,10 @@ from privsdk.auditing.attackers.bit_planes import BitPlanes
 from privsdk.auditing.attackers.convolutional import ConvolutionalNetwork
 from privsdk.auditing.attackers.gaussians import GaussianMixtures, QuadraticDiscriminant
 from privsdk.auditing.attackers.kernels import SupportVectorMachine
+from privsdk.auditing.attackers.last_digits import LastDigits
 from privsdk.auditing.attackers.linear import LogisticRegression
 from privsdk.auditing.attackers.neighbours import NearestNeighbours
+from privsdk.auditing.attackers.patches import Patches
 from privsdk.auditing.attackers.perceptrons import (
     MultilayerPerceptron,
     SmallPerceptron,
@@ -33,9 +35,11 @@ __all__ = [
     "ConvolutionalNetwork",
     "GaussianMixtures",
     "HistGradientBoosting",
+    "LastDigits",
     "LogisticRegression",
     "MultilayerPerceptron",
     "NearestNeighbours",
+    "Patches",
     "QuadraticDiscriminant",
     "RandomForest",
     "SmallPerceptron",
@@ -62,8 +66,8 @@ BY_FORM: Mapping[str, tuple[type[Attacker], ...]] = {
     CODE: (LogisticRegression, HistGradientBoosting, StandardisedPerceptron, GaussianMixtures),
     LIKELIHOODS: (LogisticRegression,),
     ENCODED: (LogisticRegression, HistGradientBoosting, StandardisedPerceptron),
-    PIXELS: (ConvolutionalNetwork, BitPlanes),
-    COLUMNS: (*ATTACKERS, SmallPerceptron, SmallStandardisedPerceptron),
+    PIXELS: (ConvolutionalNetwork, BitPlanes, Patches),
+    COLUMNS: (*ATTACKERS, SmallPerceptron, SmallStandardisedPerceptron, LastDigits),
 }
 # What a quick one does with.
 QUICK: Mapping[str, tuple[type[Attacker], ...]] = {
