@@ -29,7 +29,7 @@ Classes = NDArray[np.int64]
 Attackers = Mapping[str, Sequence[type[Attacker]]]
 
 # Images that attackers learn from and are tuned on, where there are more; latents are as many as there are.
-TRAINING_PIXELS, VALIDATION_PIXELS = 3000, 500
+TRAINING_PIXELS, VALIDATION_PIXELS = 2000, 500
 # How long an attack takes, in a fit of a quick attacker on latents: for the time left.
 OF_PIXELS, OF_FOLDS = 12, 4
 

@@ -101,7 +101,10 @@ def audit(
     else:
         found = np.asarray(released)
         case = cases.of_released(found, labels or {}, private or (), utility or (), originals, people, bundle)
-    return examined(case, quick=quick, seed=seed, threads=threads, folder=folder, on_progress=on_progress)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the matrices are small: a second thread makes each take longer
+        return examined(case, quick=quick, seed=seed, threads=threads, folder=folder, on_progress=on_progress)
 
 
 def examined(

@@ -35,7 +35,7 @@ class BitPlanes(Attacker):
     """
 
     name = "trees on bit planes"
-    limit = 8000
+    limit = 2000
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
         self._generator = np.random.default_rng(seed)

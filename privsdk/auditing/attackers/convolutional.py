@@ -40,7 +40,7 @@ class ConvolutionalNetwork(Attacker):
     """
 
     name = "convolutional network"
-    limit = 8000
+    limit = 2000
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
         self._generator = torch.Generator().manual_seed(seed)

@@ -30,7 +30,7 @@ class Patches(Attacker):
     """
 
     name = "trees on patches"
-    limit = 8000
+    limit = 2000
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
         self._seed = seed
