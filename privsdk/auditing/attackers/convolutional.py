@@ -10,10 +10,10 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from privsdk.auditing.attackers.attacker import Attacker
+from privsdk.fitting import torch_as_it_was
 
 CHANNELS = (32, 64, 128)
 PATCHES = 32  # along the shorter side of an image: what the first layer takes together grows with the image
@@ -36,7 +36,7 @@ class ConvolutionalNetwork(Attacker):
     Every other batch is moved by up to two pixels, and mirrored where that makes sense: few images go further so.  The
     others stay as they are, for a label may be hidden in the same pixels of every image.
 
-    The same seed gives the same network, and torch's random state and threads stay as they are.
+    It has one thread, and torch's threads and random state are afterwards as they were; one is trained at a time.
     """
 
     name = "convolutional network"
@@ -44,7 +44,6 @@ class ConvolutionalNetwork(Attacker):
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
         self._generator = torch.Generator().manual_seed(seed)
-        self._threads = threads
 
     def fit(self, x: NDArray, y: NDArray) -> Self:
         images = _with_channels(x)
@@ -54,7 +53,7 @@ class ConvolutionalNetwork(Attacker):
         batch = min(BATCH, max(2, len(images) // 2))
         steps = len(images) // batch
         steps *= max(PASSES, math.ceil(LEAST_STEPS / steps))
-        with _threads(self._threads):
+        with torch_as_it_was():
             self._network = _network(images.shape[1:], int(y.max()) + 1, self._generator)
             optimiser = torch.optim.AdamW(self._network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -73,7 +72,7 @@ class ConvolutionalNetwork(Attacker):
     def score(self, x: NDArray) -> NDArray[np.float64]:
         images = _with_channels(x)
         parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
-        with _threads(self._threads), torch.inference_mode():
+        with torch_as_it_was(), torch.inference_mode():
             logits = torch.cat([self._network(self._scaled(part)) for part in parts]).double()
             return (logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits.log_softmax(dim=1)).numpy()
 
@@ -115,12 +114,6 @@ def _layer(inputs: int, outputs: int, patch: int, generator: torch.Generator) ->
     convolution = nn.utils.skip_init(nn.Conv2d, inputs, outputs, 3 * patch, 2 * patch, patch, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
     return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]
-
-
-def _threads(count: int) -> threadpool_limits:
-    """So many threads for torch, in the calling thread alone."""
-    torch.get_num_threads()  # the first call in a thread sets its number, and would undo what is set here
-    return threadpool_limits(count, user_api="openmp")
 
 
 def _with_channels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

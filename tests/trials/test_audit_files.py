@@ -21,7 +21,7 @@ pytest.importorskip("skimage")
 import privsdk
 from privsdk.samples import images
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 ROWS = 400
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
