@@ -137,7 +137,7 @@ def examined(
     protocols = (TRAINING_PARTITION, FIVE_FOLDS) if train is not None else (FIVE_FOLDS,)
     if quick:
         protocols = protocols[:1]
-    kept = Unfinished(case.digest, folder)
+    kept = Unfinished(f"{case.digest} {'quick' if quick else 'full'}", folder)
     counts = len(several.COUNTS) + (len(several.IMAGE_COUNTS) if len(forms) > 2 else 0)
     averaged = case.privatizer is not None and not quick
     total = work(case, by_form, protocols, seeds) + OF_ATTRIBUTES

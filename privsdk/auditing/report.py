@@ -236,12 +236,12 @@ class Map:
 class Report:
     """An audit's result.
 
-    ``subject`` says in words what was audited, ``measured_on`` on what ("public latents", "held-out samples", "the
-    user's own samples", "released samples"), ``samples`` and ``people`` how many releases, and of how many people,
-    attackers were scored on.  ``bundle``, ``digest`` and ``method`` are None for what another tool released.
-    ``doubt`` is why nothing can be said, None where it can.  ``private`` and ``utility`` are what was found of each
-    label.  ``notes`` say how it was measured, ``limits`` what
-    could not be measured or known, and why.  ``pictures`` and ``map`` are for the page and not in the JSON.
+    ``subject`` says in words what was audited, ``measured_on`` on what ("public latents", "the samples given", "the
+    releases given"), ``samples`` and ``people`` how many releases, and of how many people, attackers were scored on.
+    ``bundle``, ``digest`` and ``method`` are None for what another tool released.  ``doubt`` is why nothing can be
+    said, None where it can.  ``private`` and ``utility`` are what was found of each label.  ``notes`` say how it was
+    measured, ``limits`` what could not be measured or known, and why.  ``pictures`` and ``map`` are for the page and not
+    in the JSON.
     """
 
     subject: str

@@ -18,12 +18,12 @@ from privsdk.store.folder import data_folder, write_atomically
 class Unfinished:
     """Named results of one measurement, in a folder of the user's data folder that is gone when it is done."""
 
-    def __init__(self, digest: str, folder: Path | None = None) -> None:
-        """``digest`` tells measurements apart; ``folder`` as in :func:`privsdk.store.folder.data_folder`.
+    def __init__(self, measurement: str, folder: Path | None = None) -> None:
+        """``measurement`` tells one from another; ``folder`` as in :func:`privsdk.store.folder.data_folder`.
 
         Raises StoreError where it cannot be used.
         """
-        self._folder = data_folder(folder) / "unfinished" / digest
+        self._folder = data_folder(folder) / "unfinished" / _hashed(measurement)
 
     def get(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
         """Arrays and notes as they were put; None where there are none, or damaged ones, which are measured again."""
@@ -51,4 +51,8 @@ class Unfinished:
             self._folder.rmdir()
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+        return self._folder / f"{_hashed(name)}.safetensors"
+
+
+def _hashed(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
