@@ -240,8 +240,8 @@ class Report:
     releases given"), ``samples`` and ``people`` how many releases, and of how many people, attackers were scored on.
     ``bundle``, ``digest`` and ``method`` are None for what another tool released.  ``doubt`` is why nothing can be
     said, None where it can.  ``private`` and ``utility`` are what was found of each label.  ``notes`` say how it was
-    measured, ``limits`` what could not be measured or known, and why.  ``pictures`` and ``map`` are for the page and not
-    in the JSON.
+    measured, ``limits`` what could not be measured or known, and why.  ``pictures`` and ``map`` are for the page and
+    not in the JSON.
     """
 
     subject: str
