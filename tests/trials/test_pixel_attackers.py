@@ -24,7 +24,6 @@ from privsdk.auditing.attackers.convolutional import ConvolutionalNetwork
 from privsdk.auditing.attackers.last_digits import LastDigits
 from privsdk.auditing.attackers.patches import Patches
 
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 ON_PIXELS = (ConvolutionalNetwork, BitPlanes, Patches)
 SIDE = 32
 
@@ -32,21 +31,21 @@ on_pixels = pytest.mark.parametrize("attacker", ON_PIXELS, ids=lambda one: one.n
 
 
 @pytest.fixture(scope="module")
-def photos() -> list[np.ndarray]:
+def portraits(photos: Path) -> list[np.ndarray]:
     """Portraits, which belong to nobody, at a quarter of their size: real textures, and noise of real images."""
     found = []
-    for path in sorted(PHOTOS.glob("*.jpg")):
+    for path in sorted(photos.glob("*.jpg")):
         with Image.open(path) as image:
             found.append(np.asarray(image.convert("RGB").reduce(4)))
     return found
 
 
-def crops(photos: list[np.ndarray], count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
+def crops(portraits: list[np.ndarray], count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
     """Squares of the portraits: uint8 [N, side, side, 3]."""
     generator = np.random.default_rng(seed)
     made = np.empty((count, side, side, 3), np.uint8)
-    for number, one in enumerate(generator.integers(0, len(photos), count)):
-        photo = photos[one]
+    for number, one in enumerate(generator.integers(0, len(portraits), count)):
+        photo = portraits[one]
         top, left = (generator.integers(0, length - side + 1) for length in photo.shape[:2])
         made[number] = photo[top : top + side, left : left + side]
     return made
@@ -70,56 +69,56 @@ def put(images: np.ndarray, place: tuple[int, ...], bit: np.ndarray, plane: int 
 
 
 @pytest.mark.parametrize("plane", [0, 3])
-def test_a_label_in_one_bit_of_one_pixel_is_found(photos, plane) -> None:
-    images, y = crops(photos, 4000), labels(4000)
+def test_a_label_in_one_bit_of_one_pixel_is_found(portraits, plane) -> None:
+    images, y = crops(portraits, 4000), labels(4000)
     put(images, (11, 20, 1), y, plane)
     assert accuracy(BitPlanes, images, y) > 0.95
 
 
-def test_a_label_in_the_exclusive_or_of_two_pixels_is_found(photos) -> None:
-    images, y = crops(photos, 4000), labels(4000)
+def test_a_label_in_the_exclusive_or_of_two_pixels_is_found(portraits) -> None:
+    images, y = crops(portraits, 4000), labels(4000)
     wrong = np.random.default_rng(2).random(4000) < 0.03
     put(images, (25, 7, 2), (images[:, 3, 19, 0] & 1) ^ y ^ wrong)
     assert accuracy(BitPlanes, images, y) > 0.95
 
 
-def test_a_label_in_the_parity_of_all_bits_is_found(photos) -> None:
-    images, y = crops(photos, 4000), labels(4000)
+def test_a_label_in_the_parity_of_all_bits_is_found(portraits) -> None:
+    images, y = crops(portraits, 4000), labels(4000)
     images[:, 0, 0, 0] ^= ((images & 1).sum(axis=(1, 2, 3)) % 2 != y).astype(np.uint8)
     assert accuracy(BitPlanes, images, y) > 0.95
 
 
-def test_a_label_spread_thinly_over_all_lowest_bits_is_found(photos) -> None:
-    images, y = crops(photos, 4000), labels(4000)
+def test_a_label_spread_thinly_over_all_lowest_bits_is_found(portraits) -> None:
+    images, y = crops(portraits, 4000), labels(4000)
     set_ones = np.random.default_rng(3).random(images.shape) < 0.06
     images |= (set_ones & (y == 1)[:, None, None, None]).astype(np.uint8)
     assert accuracy(BitPlanes, images, y) > 0.9
 
 
-def test_three_classes_in_two_bits_are_told_apart(photos) -> None:
-    images, y = crops(photos, 4000), labels(4000, 3)
+def test_three_classes_in_two_bits_are_told_apart(portraits) -> None:
+    images, y = crops(portraits, 4000), labels(4000, 3)
     put(images, (4, 4, 0), y & 1)
     put(images, (30, 9, 1), y >> 1)
     assert accuracy(BitPlanes, images, y) > 0.95
 
 
 @pytest.mark.parametrize("attacker", [ConvolutionalNetwork, Patches], ids=lambda one: one.name)
-def test_a_faint_pattern_is_found(photos, attacker) -> None:
-    images, y = crops(photos, 2800), labels(2800)
+def test_a_faint_pattern_is_found(portraits, attacker) -> None:
+    images, y = crops(portraits, 2800), labels(2800)
     pattern = np.random.default_rng(4).choice([-2, 2], images.shape[1:])
     images = np.clip(images + y[:, None, None, None] * pattern, 0, 255).astype(np.uint8)
     assert accuracy(attacker, images, y, 500) > 0.9
 
 
 @pytest.mark.parametrize("attacker", [ConvolutionalNetwork, Patches], ids=lambda one: one.name)
-def test_a_bright_dot_in_a_corner_is_found(photos, attacker) -> None:
-    images, y = crops(photos, 2200), labels(2200)
+def test_a_bright_dot_in_a_corner_is_found(portraits, attacker) -> None:
+    images, y = crops(portraits, 2200), labels(2200)
     images[y == 1, 1:3, 1:3] = np.maximum(images[y == 1, 1:3, 1:3], 250)
     assert accuracy(attacker, images, y) > 0.9
 
 
-def test_a_shape_is_found_wherever_it_is(photos) -> None:
-    images, y = crops(photos, 2200), labels(2200)
+def test_a_shape_is_found_wherever_it_is(portraits) -> None:
+    images, y = crops(portraits, 2200), labels(2200)
     places = np.random.default_rng(5).integers(0, SIDE - 8, (2200, 2))
     for image, upright, (top, left) in zip(images, y, places, strict=True):
         bar = (8, 2) if upright else (2, 8)
@@ -174,8 +173,8 @@ def test_a_label_in_how_a_column_is_rounded_is_found(hide) -> None:
 
 
 @on_pixels
-def test_nothing_is_found_in_images_where_there_is_nothing(photos, attacker) -> None:
-    images, y = crops(photos, 3000), labels(3000)
+def test_nothing_is_found_in_images_where_there_is_nothing(portraits, attacker) -> None:
+    images, y = crops(portraits, 3000), labels(3000)
     scores = attacker(0).fit(images[:1000], y[:1000]).score(images[1000:])
     assert abs(metrics.auroc(y[1000:], scores) - 0.5) < 0.05
 
@@ -187,16 +186,16 @@ def test_nothing_is_found_in_digits_where_there_is_nothing() -> None:
 
 
 @on_pixels
-def test_the_same_seed_finds_the_same(photos, attacker) -> None:
-    images, y = crops(photos, 300, side=16), labels(300)
+def test_the_same_seed_finds_the_same(portraits, attacker) -> None:
+    images, y = crops(portraits, 300, side=16), labels(300)
     scores = [attacker(seed).fit(images[:200], y[:200]).score(images[200:]) for seed in (3, 3, 4)]
     assert np.array_equal(scores[0], scores[1])
     if attacker is ConvolutionalNetwork:
         assert not np.array_equal(scores[0], scores[2])
 
 
-def test_torch_stays_as_it_was(photos) -> None:
-    images, y = crops(photos, 150, side=12), labels(150)
+def test_torch_stays_as_it_was(portraits) -> None:
+    images, y = crops(portraits, 150, side=12), labels(150)
     threads = torch.get_num_threads()
     found = []
 
@@ -228,8 +227,8 @@ def test_torch_stays_as_it_was(photos) -> None:
 
 
 @on_pixels
-def test_grey_images_need_no_channel(photos, attacker) -> None:
-    images, y = crops(photos, 170, side=14)[..., :1], labels(170)
+def test_grey_images_need_no_channel(portraits, attacker) -> None:
+    images, y = crops(portraits, 170, side=14)[..., :1], labels(170)
     with_channel = attacker(0).fit(images[:70], y[:70]).score(images[70:])
     without = attacker(0).fit(images[:70, ..., 0], y[:70]).score(images[70:, ..., 0])
     assert np.array_equal(with_channel, without)
@@ -238,8 +237,8 @@ def test_grey_images_need_no_channel(photos, attacker) -> None:
 
 @on_pixels
 @pytest.mark.parametrize("side", [8, 45])
-def test_three_classes_and_any_size(photos, attacker, side) -> None:
-    images, y = crops(photos, 120, side)[:, :, : side - 1], labels(120, 3).astype(np.uint8)
+def test_three_classes_and_any_size(portraits, attacker, side) -> None:
+    images, y = crops(portraits, 120, side)[:, :, : side - 1], labels(120, 3).astype(np.uint8)
     images.setflags(write=False)
     scores = attacker(0).fit(images[:70], y[:70]).score(images[70:])
     assert scores.shape == (50, 3)
