@@ -26,6 +26,7 @@ class ProgressText:
         self._finished = True
         self._shown_at = 0.0
         self._began_at, self._began_with = 0.0, 0
+        self._columns = 0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         finished = done >= total
@@ -43,7 +44,9 @@ class ProgressText:
         if self._bars:
             filled = WIDTH * done // max(total, 1)
             bar = "#" * filled + "." * (WIDTH - filled)
-            self._write(f"\r{stage}: [{bar}] {done}/{total}{left:<20}" + ("\n" if finished else ""))
+            line = f"{stage}: [{bar}] {done}/{total}{left}"
+            self._write(f"\r{line:<{self._columns}}" + ("\n" if finished else ""))
+            self._columns = 0 if finished else len(line)  # what stood there is written over
         else:
             self._write(f"{stage}: {done}/{total}{left}\n")
 
@@ -51,7 +54,7 @@ class ProgressText:
         """End a bar that was left in the middle."""
         if self._bars and not self._finished:
             self._write("\n")
-        self._finished = True
+        self._finished, self._columns = True, 0
 
     def _left(self, now: float, done: int, total: int) -> str:
         """How long it takes yet, at the pace since the stage began; what was done before says nothing of it."""
