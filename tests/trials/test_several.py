@@ -54,8 +54,7 @@ def test_an_album_tells_more_than_a_photo_and_says_what_its_true_labels_tell() -
 def test_albums_of_independent_photos_tell_nothing() -> None:
     case, found = an_album(0.0, 0.0)
     told = albums(case, found, case.test.released.astype(np.float32), FIRST_SEED)
-    # Each interval holds .5 in 95 of 100 audits: of four one may miss it, by little.
-    assert sum(one.interval[0] > 0.5 for one in told) <= 1
+    # The albums of four sizes are of the same photos: where one interval misses .5, as one in 20 does, all may.
     assert all(one.interval[0] < 0.53 for one in told)
 
 
