@@ -39,7 +39,7 @@ SEEDS = 2  # of draws and attackers
 FIRST_SEED = 100_000  # far from those of any fit: no attacker here is one that a filter was chosen by
 LEAST_OF_A_CLASS = 20  # releases that attackers are scored on
 LEAST_TO_LEARN = 10  # and that they learn from or are tuned on
-QUICK_TRAINING = 4000
+QUICK_TRAINING = 2500
 READABLE = 3.5  # standard errors from chance, where a label can be read
 SHOWN = 8
 MAPPED = 1500
@@ -129,6 +129,8 @@ def examined(
     seeds = tuple(FIRST_SEED + SEEDS * seed + one for one in range(1 if quick else SEEDS))
     if case.privatizer is not None and case.privatizer.record.get("settings", {}).get("seed") in seeds:
         raise UsageError(f"the filter was fitted with a seed that this audit uses, {seeds}: choose another seed")
+    if quick:
+        threads = 1  # to start processes takes longer than they save
     if quick and case.train is not None:
         case = replace(case, train=case.train[:QUICK_TRAINING], validation=case.validation[: QUICK_TRAINING // 4])
     train = case.train
