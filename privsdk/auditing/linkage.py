@@ -75,8 +75,7 @@ def by_face(
     """:func:`linked` by a face recognition network, of the first 100 faces uint8 [N, 64, 64, 3]; .1 s a picture.
 
     With ``bundle`` also by originals that went through its encoder and decoder without a filter.  Anybody who has the
-    bundle can do so, and finds more, as a decoded face is far from every photo: of 400 CelebA faces released by the
-    default filter the photo came first for 1%, its reconstruction for 46%.
+    bundle can do so, and finds more, as a decoded face is far from every photo.
 
     :raises MissingExtraError: the ``linkage`` extra is not there.
     """

@@ -312,8 +312,8 @@ class Report:
         to say so, or where a utility label is read with a smaller accuracy; UsageError for a bound that is none.
         """
         check_bounds(max_leakage, min_utility)
-        if max_leakage is not None and not self.conclusive:
-            raise NotReachedError(f"{self.verdict} Whether {max_leakage:.3f} is met is not known: give other samples")
+        if (max_leakage, min_utility) != (None, None) and not self.conclusive:
+            raise NotReachedError(f"{self.verdict} Whether what was asked for is met is not known: give other samples")
         for label, told in self.private.items():
             if max_leakage is not None and told.on_real_samples > max_leakage:
                 raise NotReachedError(
