@@ -166,11 +166,11 @@ def examined(
 
     together: list[Several] = []
     if averaged:
-        together += several.averages(case, seeds[0], threads, lambda: steps.advance(OF_AN_AVERAGE))
-        together += several.bursts(case, seeds[0])
+        together += several.averages(case, seeds, threads, lambda: steps.advance(OF_AN_AVERAGE))
+        together += several.bursts(case, seeds)
         steps.advance(OF_BURSTS)
     if not quick:
-        together += several.albums(case, found, flat["test"], seeds[0])
+        together += several.albums(case, found, flat["test"], seeds)
     results = {label: told(case, label, kinds, {vectors[0]: after["test"]}) for label, kinds in found.items()}
     utility = {name: _kept(case, name, flat, there, train, seeds) for name in case.utility}
     fidelity = _fidelity(case, seeds[0], QUICK_LIKE if quick else LIKE)

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from privsdk.auditing import metrics
 from privsdk.auditing.attackers import ATTACKERS, Attacker
+from privsdk.auditing.intervals import CROSS_FITTED, auroc_influence
 from privsdk.auditing.metrics import Estimate
 
 FOLDS = 5
@@ -81,6 +82,16 @@ class Attack:
         if self.scores.ndim > 1:
             return self.balanced_accuracy
         return float(metrics.balanced_accuracy(self.labels, self.scores, threshold=self.thresholds))
+
+    def influences(self) -> list[tuple[float, NDArray[np.float64]]]:
+        """For each of ``sides`` the AUROC, and what each release adds to its error: float64 [N]."""
+        found = [auroc_influence(labels, scores, self.strata) for labels, scores in self.sides]
+        return [(area, self.unsteadiness * influence) for area, influence in found]
+
+    @property
+    def unsteadiness(self) -> float:
+        """How many times as large errors are as those of an attacker that learned from other samples alone."""
+        return CROSS_FITTED if self.protocol == FIVE_FOLDS else 1.0
 
     def _told(self, side: tuple[NDArray, NDArray[np.float64]]) -> float:
         labels, scores = side

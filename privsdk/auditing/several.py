@@ -44,18 +44,23 @@ ALBUMS = (2, 5, 10, 20)
 REDRAWN, KEYED = "one sample, choices redrawn", "one sample, choices keyed"
 
 
-def averages(case: Case, seed: int, threads: int, advance: Callable[[], None]) -> list[Several]:
+def averages(case: Case, seeds: Sequence[int], threads: int, advance: Callable[[], None]) -> list[Several]:
     """Attackers on the mean, and the spread, of 1 to 1,000 releases of one sample; of images of 1 to 100.
+
+    Releases are drawn with the first of ``seeds``, attackers are trained with each.
 
     With the choices keyed to the sample all its releases are the same, which is checked, so that of 1,000 is that of
     one.  ``advance`` is called once for each power of ten.
     """
     train = (case.train if case.train is not None else case.validation)[:TRAINING]
+    seed = seeds[0]
     test = _some(case.test, seed)
     found: list[Several] = []
     latents = _together(_latents_of, case, (train, test), (MOST_TRAINING, COUNTS[-1]), COUNTS, seed, threads)
     for count, features in latents:
-        found += [_several(case, label, REDRAWN, LATENTS, count, features, train, test, seed) for label in sought(case)]
+        found += [
+            _several(case, label, REDRAWN, LATENTS, count, features, train, test, seeds) for label in sought(case)
+        ]
         advance()
     for one in [one for one in found if one.count == 1] if _is_keyed(case, test) else []:
         found += [Several(**{**vars(one), "kind": KEYED, "count": count}) for count in COUNTS]
@@ -65,13 +70,13 @@ def averages(case: Case, seed: int, threads: int, advance: Callable[[], None]) -
         images = _together(_images_of, case, (few, pictured), most, IMAGE_COUNTS, seed, threads)
         for count, features in images:
             found += [
-                _several(case, label, REDRAWN, ENCODED, count, features, few, pictured, seed) for label in sought(case)
+                _several(case, label, REDRAWN, ENCODED, count, features, few, pictured, seeds) for label in sought(case)
             ]
             advance()
     return found
 
 
-def bursts(case: Case, seed: int) -> list[Several]:
+def bursts(case: Case, seeds: Sequence[int]) -> list[Several]:
     """Attackers on the mean and spread of releases of ten nearly equal samples, each keyed for itself.
 
     Pictures differ by at most one step in every pixel, latents by a hundredth of their spread.
@@ -80,13 +85,14 @@ def bursts(case: Case, seed: int) -> list[Several]:
     if privatizer is None:
         return []
     train = (case.train if case.train is not None else case.validation)[: 2 * SAMPLES]
+    seed = seeds[0]
     test = _some(case.test, seed)
     key = np.random.default_rng([seed, 11]).bytes(noise.KEY_BYTES)
     parts = [_features(_burst(privatizer, samples, key, seed)) for samples in (train, test)]
-    return [_several(case, label, "burst", LATENTS, BURST, parts, train, test, seed) for label in sought(case)]
+    return [_several(case, label, "burst", LATENTS, BURST, parts, train, test, seeds) for label in sought(case)]
 
 
-def albums(case: Case, found: dict[str, Found], released: NDArray[np.float32], seed: int) -> list[Several]:
+def albums(case: Case, found: dict[str, Found], released: NDArray[np.float32], seeds: Sequence[int]) -> list[Several]:
     """Attackers on several different samples of one person: their mean and spread, and each attacker's scores added up.
 
     ``released`` are the releases of the test samples as vectors, [N, Z].  Empty where nobody has two samples.
@@ -96,15 +102,14 @@ def albums(case: Case, found: dict[str, Found], released: NDArray[np.float32], s
     for label in found:
         labels = classes(case, label, test)
         for count in ALBUMS:
-            groups = _groups(test.people, labels, count, seed)
+            groups = _groups(test.people, labels, count, seeds[0])
             truth, people = labels[groups[:, 0]], test.people[groups[:, 0]]
             if len(groups) == 0 or np.bincount(truth, minlength=2).min() < 20:
                 continue
             features = np.concatenate([released[groups].mean(axis=1), released[groups].std(axis=1)], axis=1)
             kinds = [
-                [(one.labels, one.scores, one.strata)]
+                [cross_fitted(attacker, Released(features, truth, people), seed).influences() for seed in seeds]
                 for attacker in ATTACKERS
-                for one in [cross_fitted(attacker, Released(features, truth, people), seed)]
             ]
             for attacks in found[label].values():
                 added = []
@@ -114,7 +119,8 @@ def albums(case: Case, found: dict[str, Found], released: NDArray[np.float32], s
                         rows = one.strata == stratum
                         scores[rows] = (scores[rows] - scores[rows].mean(0)) / (scores[rows].std(0) + 1e-9)
                     sum_ = scores[groups].sum(axis=1)
-                    added.append((truth, sum_[:, 0] if sum_.shape[1] == 1 else sum_, np.zeros(len(truth), np.int64)))
+                    areas = _areas(truth, sum_[:, 0] if sum_.shape[1] == 1 else sum_)
+                    added.append([(area, one.unsteadiness * influence) for area, influence in areas])
                 kinds.append(added)
             leakage, interval = _strongest(kinds, people)
             results.append(
@@ -216,30 +222,35 @@ def _several(
     features: Sequence[Floats],
     train: Samples,
     test: Samples,
-    seed: int,
+    seeds: Sequence[int],
 ) -> Several:
-    """By attackers trained on the features of ``train`` and scored on those of ``test``."""
+    """By attackers trained, with each seed, on the features of ``train`` and scored on those of ``test``."""
     labels, truth = classes(case, label, train), classes(case, label, test)
     of_train, of_test = features
-    scores = [attacker(seed).fit(of_train, labels).score(of_test) for attacker in ATTACKERS]
-    no_folds = np.zeros(len(truth), np.int64)
-    leakage, interval = _strongest([[(truth, each, no_folds)] for each in scores], test.people)
+    kinds = [
+        [_areas(truth, attacker(seed).fit(of_train, labels).score(of_test)) for seed in seeds] for attacker in ATTACKERS
+    ]
+    leakage, interval = _strongest(kinds, test.people)
     return Several(label, kind, form, count, len(test), leakage, interval, None)
 
 
+def _areas(labels: NDArray, scores: NDArray) -> list[tuple[float, NDArray[np.float64]]]:
+    """Of each class against the rest the AUROC and its influence."""
+    return [auroc_influence(*side) for side in sides(labels, scores)]
+
+
 def _strongest(
-    kinds: Sequence[Sequence[tuple[NDArray, NDArray, NDArray]]], people: NDArray
+    kinds: Sequence[Sequence[Sequence[tuple[float, NDArray[np.float64]]]]], people: NDArray
 ) -> tuple[float, tuple[float, float]]:
-    """The largest leakage of several attackers, each with labels, scores and strata for each seed; and its interval."""
+    """The largest leakage of several attackers, and its interval.
+
+    Each attacker gives for each seed, and in it for each class, an AUROC and its influence.
+    """
     areas, influences = [], []
     for seeds in kinds:
-        for same in zip(*(sides(labels, scores) for labels, scores, _ in seeds), strict=True):
-            each = [
-                auroc_influence(labels, scores, strata)
-                for (labels, scores), (_, _, strata) in zip(same, seeds, strict=True)
-            ]
-            areas.append(np.mean([area for area, _ in each]))
-            influences.append(np.mean([influence for _, influence in each], axis=0))
+        for same in zip(*seeds, strict=True):
+            areas.append(np.mean([area for area, _ in same]))
+            influences.append(np.mean([influence for _, influence in same], axis=0))
     off, widths = np.abs(np.array(areas) - 0.5), halfwidths(np.stack(influences), people)
     low, high = max(0.5, float((0.5 + off - widths).max())), min(1.0, float((0.5 + off + widths).max()))
     return float(0.5 + off.max()), (low, high)

@@ -84,14 +84,10 @@ def told(case: Case, label: str, found: Found, vectors: Mapping[str, NDArray]) -
 
 def _areas(attacks: Sequence[Attack]) -> list[tuple[float, Floats]]:
     """Of each class against the rest the AUROC and its influence, means over the seeds."""
-    by_side = zip(*(one.sides for one in attacks), strict=True)
-    found = []
-    for same in by_side:
-        each = [
-            auroc_influence(labels, scores, one.strata) for (labels, scores), one in zip(same, attacks, strict=True)
-        ]
-        found.append((_mean(area for area, _ in each), np.mean([influence for _, influence in each], axis=0)))
-    return found
+    by_side = zip(*(one.influences() for one in attacks), strict=True)
+    return [
+        (_mean(area for area, _ in each), np.mean([influence for _, influence in each], axis=0)) for each in by_side
+    ]
 
 
 def _intervals(areas: Mapping[Which, Sequence[tuple[float, Floats]]], people: NDArray) -> dict[Which, Interval]:
@@ -110,7 +106,9 @@ def _accuracies(found: Found, people: NDArray) -> tuple[dict[Which, float], Inte
     """Of each attacker, and the interval of the largest."""
     right = {which: np.mean([one.guesses == one.labels for one in attacks], axis=0) for which, attacks in found.items()}
     accuracy = {which: float(each.mean()) for which, each in right.items()}
-    influences = np.stack([(each - each.mean()) / len(each) for each in right.values()])
+    influences = np.stack(
+        [found[which][0].unsteadiness * (each - each.mean()) / len(each) for which, each in right.items()]
+    )
     widths = halfwidths(influences, people)
     values = np.array(list(accuracy.values()))
     return accuracy, (float(max(0.0, (values - widths).max())), float(min(1.0, (values + widths).max())))
@@ -206,7 +204,8 @@ def _within(attack: Attack, rows: NDArray[np.bool_]) -> tuple[float, Floats] | N
         own = labels[rows]
         if min(int((own == 1).sum()), int((own == 0).sum())) < LEAST_IN_SUBGROUP:
             continue
-        areas.append(auroc_influence(own, scores[rows], attack.strata[rows]))
+        area, influence = auroc_influence(own, scores[rows], attack.strata[rows])
+        areas.append((area, attack.unsteadiness * influence))
     return max(areas, key=lambda one: abs(one[0] - 0.5), default=None)
 
 

@@ -24,9 +24,9 @@ from privsdk.fitting import fit
 PEOPLE, PHOTOS = 120, 22
 
 
-def an_album(shift: float, smiles: float) -> tuple[cases.Case, dict[str, Any]]:
+def an_album(shift: float, smiles: float, draw: int = 3) -> tuple[cases.Case, dict[str, Any]]:
     """Photos of people, each of which tells the label a little, and smiles that go with it."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(draw)
     people = np.repeat(np.arange(PEOPLE), PHOTOS)
     hidden = (np.arange(PEOPLE) % 2)[people]
     kept = (rng.random(len(people)) < 0.5 + smiles * (2 * hidden - 1)).astype(int)
@@ -40,7 +40,7 @@ def an_album(shift: float, smiles: float) -> tuple[cases.Case, dict[str, Any]]:
 
 def test_an_album_tells_more_than_a_photo_and_says_what_its_true_labels_tell() -> None:
     case, found = an_album(0.4, 0.1)
-    told = {one.count: one for one in albums(case, found, case.test.released.astype(np.float32), FIRST_SEED)}
+    told = {one.count: one for one in albums(case, found, case.test.released.astype(np.float32), (FIRST_SEED,))}
     assert set(told) == {2, 5, 10, 20}
     (photo,) = next(iter(found["hidden"].values()))
     assert photo.leakage < 0.65 < 0.8 < told[10].leakage < told[20].leakage
@@ -52,17 +52,21 @@ def test_an_album_tells_more_than_a_photo_and_says_what_its_true_labels_tell() -
 
 
 def test_albums_of_independent_photos_tell_nothing() -> None:
-    case, found = an_album(0.0, 0.0)
-    told = albums(case, found, case.test.released.astype(np.float32), FIRST_SEED)
-    # The albums of four sizes are of the same photos: where one interval misses .5, as one in 20 does, all may.
-    assert all(one.interval[0] < 0.53 for one in told)
+    """In 20 draws the interval holds .5 as often as it claims to; albums of four sizes share their photos."""
+    missed = dict.fromkeys((2, 5, 10, 20), 0)
+    for draw in range(20):
+        case, found = an_album(0.0, 0.0, draw)
+        for one in albums(case, found, case.test.released.astype(np.float32), (FIRST_SEED,)):
+            missed[one.count] += one.interval[0] > 0.5
+    # Of 20 draws at 5% each more than three miss once in 60 times.
+    assert max(missed.values()) <= 3, missed
 
 
 def test_nobody_has_an_album_where_each_sample_is_anothers() -> None:
     case, found = an_album(0.4, 0.0)
     alone = cases.Samples(case.test.labels, np.arange(len(case.test)), None, None, case.test.released)
     lonely = cases.Case(**{**vars(case), "test": alone})
-    assert albums(lonely, found, case.test.released.astype(np.float32), FIRST_SEED) == []
+    assert albums(lonely, found, case.test.released.astype(np.float32), (FIRST_SEED,)) == []
 
 
 def test_a_wrong_label_gives_a_sample_away() -> None:
