@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from export import bernoulli
-from export.datasets import celeba
+from export.datasets import celeba, download
 from export.datasets.reading import digests
+from export.gaps import add_gaps
 from export.pack import check_target
-from export.recipe import Settings, add_gaps, pack, train_networks, train_public_flow, write_graphs
+from export.recipe import Settings, pack, train_networks, train_public_flow, write_graphs
 from privsdk.errors import PrivsdkError
+from privsdk.progress import ProgressText
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 train_app = typer.Typer(help="Train a part; a killed run goes on where it stopped.", no_args_is_help=True)
@@ -52,6 +55,19 @@ SharpenEpochs = Annotated[
 FlowSteps = Annotated[int, typer.Option(min=1, help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(min=1000, help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed repeats the run.")]
+
+
+@app.command("download")
+def download_data(
+    name: Annotated[Literal["mnist", "adult"], typer.Argument(help="The data set.")],
+    data: Annotated[Path, typer.Option(resolve_path=True, help="Folder to put its files into.")],
+) -> None:
+    """MNIST or UCI Adult, from where it is published; a download that broke off goes on."""
+    progress = ProgressText()
+    try:
+        print(*download.download(download.DATA_SETS[name], data, progress), sep="\n")
+    finally:
+        progress.close()
 
 
 @train_app.command("faces")
@@ -121,7 +137,16 @@ def pack_bundle(out: Out, bundle: Target) -> None:
 @app.command("gaps")
 def measure_gaps(out: Out, bundle: Target, of: Of = "") -> None:
     """Measure how much more leaks on held-out real images than on public latents, and write it into the bundle."""
-    add_gaps(Settings.load(out).images(out), bundle, [name for name in of.split(",") if name])
+    data = bernoulli.Settings.load(out).samples() if is_of_rows(out) else Settings.load(out).images(out)
+    add_gaps(data, bundle, [name for name in of.split(",") if name])
+
+
+def is_of_rows(out: Path) -> bool:
+    """Whether the run there is one of digits or of rows of a table."""
+    try:
+        return "kind" in json.loads((out / "settings.json").read_bytes())
+    except (OSError, ValueError):
+        return False  # what is wrong with it the other kind of run says
 
 
 @recipe_app.command("faces")
@@ -152,7 +177,7 @@ def recipe_digits(
     public_latents: PublicLatents = 12_000,
     seed: Seed = 0,
 ) -> None:
-    """Train on MNIST and pack the bundle, whose gaps are not known."""
+    """Train on MNIST and pack the bundle."""
     small_recipe("digits", data, out, bundle, epochs, flow_steps, public_latents, seed)
 
 
@@ -166,7 +191,7 @@ def recipe_table(
     public_latents: PublicLatents = 12_000,
     seed: Seed = 0,
 ) -> None:
-    """Train on UCI Adult and pack the bundle, whose gaps are not known."""
+    """Train on UCI Adult and pack the bundle."""
     small_recipe("table", data, out, bundle, epochs, flow_steps, public_latents, seed)
 
 
@@ -177,6 +202,7 @@ def small_recipe(
     settings = bernoulli.Settings.of(kind, data, epochs, flow_steps, public_latents, seed)
     for what, value in bernoulli.run(settings, out, bundle).items():
         print(f"{what}: {value:.4f}")
+    measure_gaps(out, bundle)
 
 
 def main() -> None:

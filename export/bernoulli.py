@@ -108,6 +108,21 @@ class Settings:
         files = digests(data / name for name in PLANS[kind].files)
         return cls(kind, str(data), files, epochs, flow_steps, public_latents, seed)
 
+    @classmethod
+    def load(cls, out: Path) -> Settings:
+        """The settings of the run in ``out``; raises TrainingDataError where they are of another kind or damaged."""
+        try:
+            return cls(**json.loads((out / "settings.json").read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise TrainingDataError(f"{out} holds no run of digits or rows: give its --out") from error
+
+    def samples(self) -> LabelledSamples:
+        """The data set as it is now; raises TrainingDataError where it is another than the run was begun with."""
+        plan = PLANS[self.kind]
+        if digests(Path(self.data) / name for name in plan.files) != self.digests:
+            raise TrainingDataError(f"{self.data} changed since the run was begun: get the same files again")
+        return plan.load(Path(self.data))
+
     def begin(self, out: Path) -> None:
         """Begins a run in ``out``, or finds the one that was begun there with these settings.
 
@@ -132,7 +147,7 @@ def run(settings: Settings, out: Path, bundle: Path) -> dict[str, float]:
     """
     check_target(bundle)
     plan = PLANS[settings.kind]
-    samples = plan.load(Path(settings.data))
+    samples = settings.samples()
     settings.begin(out)
     training, validation, test = (samples.part(partition) for partition in (TRAIN, VALID, TEST))
     vae = as_exported(train_vae(plan, training, validation, out / "vae", settings.epochs, settings.seed))
@@ -181,6 +196,7 @@ def run(settings: Settings, out: Path, bundle: Path) -> dict[str, float]:
             "flow.safetensors": (out / "flow.safetensors").read_bytes(),
             **fitted_files(scores, flow, seen, public, seed=settings.seed),
         },
+        samples.table,
     )
     told = scores.scores(encode(codec, test.samples).mean)
     figures: dict[str, float] = {}

@@ -15,6 +15,7 @@ from typing import Any
 from privsdk.bundle import MANIFEST, SCHEMA, is_name
 from privsdk.errors import OutputExistsError, UsageError
 from privsdk.files import why_not_writable
+from privsdk.samples.tables import Table
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -98,10 +99,12 @@ def write_bundle(
     origin: Origin,
     quality: Mapping[str, Any],
     files: Mapping[str, bytes],
+    table: Table | None = None,
 ) -> None:
     """Write a bundle's folder whole: first beside its place, then in it, where it replaces a bundle.
 
-    Samples, of a kind in ``WORDS``, are uint8 [*sample_shape]; ``groups`` names attributes of which exactly one holds.
+    Samples, of a kind in ``WORDS``, are uint8 [*sample_shape]; ``groups`` names attributes of which exactly one holds;
+    ``table`` has the columns of rows.
     ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.  Raises UsageError if
     there is anything else in its place.
     """
@@ -116,6 +119,7 @@ def write_bundle(
         "latent_size": latent_size,
         "attributes": [rounded(asdict(attribute)) for attribute in attributes],
         **({"groups": {group: list(members) for group, members in groups.items()}} if groups else {}),
+        **({} if table is None else {"table": table.to_json()}),
         "files": {
             file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for file, content in sorted(everything.items())
@@ -162,6 +166,7 @@ def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, f
         Origin(**manifest["training_data"]),
         manifest["quality"],
         {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD},
+        Table.from_json(manifest["table"]) if "table" in manifest else None,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,17 +17,14 @@ import torch
 from export.datasets import celeba, folder
 from export.datasets.labelled import PARTITIONS, TRAIN, VALID, LabelledImages
 from export.flow import train_flow
-from export.gaps import measure_gap, why_not_measurable
 from export.latents import Posteriors, encode, encode_views
 from export.networks.blocks import multiply_adds
 from export.networks.vae import SIDE
 from export.pack import (
     Attribute,
     Origin,
-    check_replaceable,
     check_target,
     check_writable,
-    rewrite_gaps,
     write_bundle,
 )
 from export.public_latents import draw, memorisation
@@ -39,7 +35,7 @@ from export.train import VAE, halves, train_teachers, train_vae
 from privsdk.arrays import pack as pack_arrays
 from privsdk.arrays import unpack as unpack_arrays
 from privsdk.auditing.metrics import calibration_error
-from privsdk.bundle import UNKNOWN_GAP, Bundle
+from privsdk.bundle import UNKNOWN_GAP
 from privsdk.codec import Codec
 from privsdk.errors import TrainingDataError
 from privsdk.filters.code import Moments
@@ -47,7 +43,6 @@ from privsdk.filters.couplings import PublicFlow
 from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork, clipped
 from privsdk.fitting.classifiers import train_scores
-from privsdk.names import match
 from privsdk.store.folder import write_atomically
 
 LABEL_SEED = 20_261_123
@@ -311,28 +306,3 @@ def moments_of(people: Posteriors, flow: PublicFlow, scores: ScoreNetwork, seed:
         flow.forward(people.mean + spread * rng.standard_normal(spread.shape, np.float32)) for _ in range(MOMENT_DRAWS)
     ]
     return Moments.of(np.concatenate(drawn), np.tile(clipped(scores.scores(people.mean)), (MOMENT_DRAWS, 1)))
-
-
-def add_gaps(images: LabelledImages, bundle: Path, names: Sequence[str] = ()) -> None:
-    """Measure the gaps of the attributes called ``names`` (all without it) and write them into the bundle.
-
-    An attribute whose gap is not measured gets the largest of those that are: in doubt a device believes less.  Without
-    ``names`` those that cannot be measured are left out; one that is named raises TrainingDataError.
-    """
-    check_replaceable(bundle)
-    opened = Bundle.open(bundle.resolve(), threads=2)
-    chosen = [match(name, images.attributes) for name in names] or list(images.attributes)
-    reasons = {name: why_not_measurable(opened, name, images) for name in chosen}
-    left_out = {name: why for name, why in reasons.items() if why is not None}
-    for name, why in left_out.items():
-        if names:
-            raise TrainingDataError(f"the gap of {name} cannot be measured: {why}; leave it out of --of")
-        print(f"gap of {name} not measured: {why}", file=sys.stderr, flush=True)
-    seen, unseen = (encode(opened.codec, images.part(partition).pixels) for partition in (TRAIN, VALID))
-    gaps: dict[str, float] = {}
-    for name in chosen:
-        if name not in left_out:
-            gaps[name] = measure_gap(opened, name, images, seen, unseen)
-            print(f"gap of {name}: {gaps[name]:.3f}", file=sys.stderr, flush=True)
-    if gaps:
-        rewrite_gaps(bundle, opened.manifest, gaps)

@@ -36,14 +36,16 @@ if TYPE_CHECKING:
     from privsdk.drawing import check_curve, check_page, draw_curve, write_page
     from privsdk.fitting import fit
     from privsdk.fitting.curve import Curve, curve
-    from privsdk.planning import Plan, photos_in, plan_release
+    from privsdk.planning import Plan, photos_in, plan_file, plan_release
     from privsdk.privatizer import Privatizer
     from privsdk.progress import ProgressText
-    from privsdk.release import Release
+    from privsdk.release import FileRelease, Release
     from privsdk.reuse import FitSettings, check_wish, fitted
+    from privsdk.samples.digits import is_idx, read_digits, read_idx
     from privsdk.samples.faces import read_faces
     from privsdk.samples.labelled import read_labelled_faces
     from privsdk.samples.labels import labels_of_photos, read_labels
+    from privsdk.samples.tables import Table, TableRows, read_table
     from privsdk.samples.to_audit import Labelled, read_releases_to_audit, read_samples_to_audit
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __all__ = [
     "BundleError",
     "CancelledError",
     "Curve",
+    "FileRelease",
     "FitSettings",
     "Labelled",
     "Latents",
@@ -69,6 +72,8 @@ __all__ = [
     "Release",
     "Report",
     "StoreError",
+    "Table",
+    "TableRows",
     "UnknownLabelError",
     "UnworkablePairError",
     "UsageError",
@@ -83,16 +88,21 @@ __all__ = [
     "draw_curve",
     "fit",
     "fitted",
+    "is_idx",
     "labels_of_photos",
     "measure",
     "measured_text",
     "photos_in",
+    "plan_file",
     "plan_release",
+    "read_digits",
     "read_faces",
+    "read_idx",
     "read_labelled_faces",
     "read_labels",
     "read_releases_to_audit",
     "read_samples_to_audit",
+    "read_table",
     "write_page",
 ]
 
@@ -100,6 +110,7 @@ __all__ = [
 _LATER = {
     "Bundle": "privsdk.bundle",
     "Curve": "privsdk.fitting.curve",
+    "FileRelease": "privsdk.release",
     "FitSettings": "privsdk.reuse",
     "Labelled": "privsdk.samples.to_audit",
     "Latents": "privsdk.codec",
@@ -109,6 +120,8 @@ _LATER = {
     "PublicLatents": "privsdk.bundle",
     "Release": "privsdk.release",
     "Report": "privsdk.auditing.report",
+    "Table": "privsdk.samples.tables",
+    "TableRows": "privsdk.samples.tables",
     "audit": "privsdk.auditing.audit",
     "bundles": "privsdk.bundle",
     "check_bounds": "privsdk.auditing.report",
@@ -119,16 +132,21 @@ _LATER = {
     "draw_curve": "privsdk.drawing",
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
+    "is_idx": "privsdk.samples.digits",
     "labels_of_photos": "privsdk.samples.labels",
     "measure": "privsdk.bench",
     "measured_text": "privsdk.bench",
     "photos_in": "privsdk.planning",
+    "plan_file": "privsdk.planning",
     "plan_release": "privsdk.planning",
+    "read_digits": "privsdk.samples.digits",
     "read_faces": "privsdk.samples.faces",
+    "read_idx": "privsdk.samples.digits",
     "read_labelled_faces": "privsdk.samples.labelled",
     "read_labels": "privsdk.samples.labels",
     "read_releases_to_audit": "privsdk.samples.to_audit",
     "read_samples_to_audit": "privsdk.samples.to_audit",
+    "read_table": "privsdk.samples.tables",
     "write_page": "privsdk.drawing",
 }
 

@@ -26,6 +26,7 @@ from privsdk.filters.joint_scores import JointScores
 from privsdk.filters.scores import ScoreNetwork, probabilities
 from privsdk.immutable import Immutable
 from privsdk.names import folded
+from privsdk.samples.tables import Table
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -62,7 +63,8 @@ class PublicLatents:
 class Bundle(Immutable):
     """A frozen encoder bundle.  Immutable, and safe to share between threads.
 
-    Opened by :meth:`open`; the folder is not looked at again after that.
+    Opened by :meth:`open`; the folder is not looked at again after that.  ``table`` has the columns of the rows that a
+    bundle of kind "table" knows, and is None for every other.
     """
 
     def __init__(self, manifest: bytes, files: Mapping[str, bytes], threads: int = 1) -> None:
@@ -78,6 +80,7 @@ class Bundle(Immutable):
         self.latent_size: int = parsed["latent_size"]
         self.attributes: tuple[str, ...] = tuple(entry["name"] for entry in parsed["attributes"])
         self.terms: str = parsed["terms"]
+        self.table: Table | None = Table.from_json(parsed["table"]) if "table" in parsed else None
         self.codec = Codec(files["encoder.onnx"], files["decoder.onnx"], self.sample_shape, self.latent_size, threads)
         self.scores = self._load_scores(_arrays("scores.safetensors", files)[0])
         self.flow = self._load_flow(_arrays("flow.safetensors", files)[0])
@@ -304,6 +307,8 @@ def _parsed(manifest: bytes) -> dict[str, Any]:
             raise BundleError(f"{MANIFEST} has no valid {place!r}: export it again")
     if not _are_groups(parsed.get("groups", {}), [entry["name"] for entry in parsed["attributes"]]):
         raise BundleError(f"{MANIFEST} has no valid 'groups': export it again")
+    if (parsed["kind"] == "table" or "table" in parsed) and (why := _why_no_table(parsed)):
+        raise BundleError(f"{MANIFEST} has no valid 'table' ({why}): export it again")
     return parsed
 
 
@@ -376,6 +381,19 @@ def _are_groups(value: object, attributes: list[str]) -> bool:
         and all(isinstance(name, str) and name in attributes for name in members)
         and len(set(members)) == len(members)
     )
+
+
+def _why_no_table(manifest: Mapping[str, Any]) -> str | None:
+    """Why the columns do not describe the samples; None where they do."""
+    try:
+        table = Table.from_json(manifest.get("table"))
+    except ValueError as error:
+        return str(error)
+    if manifest["sample"]["shape"] != [len(table)]:
+        return f"its samples would have {len(table)} numbers"
+    attributes = {entry["name"] for entry in manifest["attributes"]}
+    named = {label.attribute for label in table.labels} | {one for column in table.columns for one in column.repeats}
+    return f"there is no attribute {min(named - attributes)}" if named - attributes else None
 
 
 def _are_files(value: object) -> bool:

@@ -22,7 +22,7 @@ import privsdk
 
 app = typer.Typer(
     name="privsdk",
-    help="Changes photos of faces so that one label is harder to infer and another is not.",
+    help="Changes photos of faces, digits or rows of a table so that one label is harder to infer and another is not.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,6 +34,9 @@ Method = Literal["flow", "minmax"]
 Faces = Literal["largest", "all"]
 Names = Literal["random", "keep"]
 Format = Literal["png", "jpeg", "webp"]
+PrivateColumn = Literal["drop", "resample"]
+UtilityColumn = Literal["keep", "drop"]
+Order = Literal["shuffled", "kept"]
 
 BundleOption = Annotated[str, typer.Option(help="Encoder bundle: a shipped name, or a folder.")]
 PrivateOption = Annotated[
@@ -72,13 +75,17 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, n
 
 @app.command()
 def privatize(
-    paths: Annotated[list[str], typer.Argument(help="Photos, or folders of photos.")],
+    paths: Annotated[list[str], typer.Argument(help="Photos, or folders of photos; or one table (CSV) or idx file.")],
     private: PrivateOption = [],  # noqa: B006 - typer reads the default and never changes it
     utility: UtilityOption = [],  # noqa: B006
-    bundle: BundleOption = "faces",
+    bundle: Annotated[
+        str | None, typer.Option(help="Encoder bundle: a shipped name, or a folder; faces, or the privatizer's.")
+    ] = None,
     method: MethodOption = "flow",
     privatizer: Annotated[Path | None, typer.Option(help="A privatizer from `privsdk fit`.")] = None,
-    output: Annotated[Path | None, typer.Option(help="New folder; <input>-released beside the input.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New folder, or file for a file; <input>-released beside the input.")
+    ] = None,
     faces: Annotated[Faces, typer.Option(help="Release the largest face of a photo, or all.")] = "largest",
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The photos are square faces, aligned by this program already.")
@@ -88,6 +95,13 @@ def privatize(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look in folders of folders.")] = False,
     preview: Annotated[Path | None, typer.Option(help="Before/after sheet, for your eyes only.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the released images.")] = "png",
+    private_column: Annotated[
+        PrivateColumn, typer.Option(help="Of a table: leave a private column out, or draw it from the released row.")
+    ] = "drop",
+    utility_column: Annotated[
+        UtilityColumn, typer.Option(help="Of a table: release a utility column as it is, or leave it out.")
+    ] = "keep",
+    order: Annotated[Order, typer.Option(help="Of a file: shuffle its samples, or keep their order.")] = "shuffled",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     fairness: FairnessOption = None,
     a: AOption = 1.0,
@@ -105,11 +119,11 @@ def privatize(
 ) -> None:
     """Release each face in photos as a new, privatized image.
 
-    The private label is harder to infer from it, the utility label is not.  A filter is
-    fitted, or the one that was fitted for the same wish before is used again.
+    Or each digit in images or in an idx file (--bundle mnist), or each row of a table (--bundle adult). The private
+    label is harder to infer from it, the utility label is not.  A filter is fitted, or the one that was fitted for the
+    same wish before is used again.
     """
     with _errors_in_words(), _progress(quiet) as on_progress:
-        plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
         settings = privsdk.FitSettings(
             method, fairness, a, rho, _number_or_auto(budget), max_leakage, label_aware, form, divergence, scheme, seed
         )
@@ -118,15 +132,51 @@ def privatize(
             raise privsdk.UsageError("--privatizer holds its labels and settings already: leave out the others")
         if privatizer is None and not (private and utility):
             raise privsdk.UsageError("say what to hide and what to keep: --private LABEL --utility LABEL")
-        opened = privsdk.Bundle.open(bundle, threads=threads)
         chosen = None
         if privatizer is not None:
-            chosen = privsdk.Privatizer.load(privatizer, opened)
+            named = None if bundle is None else privsdk.Bundle.open(bundle, threads)
+            chosen = privsdk.Privatizer.load(privatizer, named, threads)
+        opened = chosen.bundle if chosen is not None else privsdk.Bundle.open(bundle or "faces", threads)
+        is_one_file = opened.table is not None or any(privsdk.is_idx(path) for path in paths)
+        if is_one_file:
+            if len(paths) > 1:
+                raise privsdk.UsageError("one table, or one idx file, is released at a time: name one")
+            if labels or preview or recursive or aligned or (faces, names, format) != ("largest", "random", "png"):
+                raise privsdk.UsageError(
+                    "--labels, --preview, --recursive, --aligned, --faces, --names and --format are of images: leave "
+                    "them out"
+                )
+            plan = privsdk.Plan((Path(paths[0]),), privsdk.plan_file(paths[0], output))
+        else:
+            if (private_column, utility_column, order) != ("drop", "keep", "shuffled"):
+                raise privsdk.UsageError("--private-column, --utility-column and --order are of a file: leave them out")
+            plan = privsdk.plan_release(paths, output, recursive=recursive, preview=preview)
+        if chosen is not None:
             if max_leakage is not None:
                 chosen.require(max_leakage)
             hidden, kept = chosen.private, chosen.utility
         else:
             hidden, kept = privsdk.check_wish(opened, _split(private), _split(utility), settings)
+        if is_one_file:
+            if dry_run:
+                _print_plan(plan, opened, as_json)
+                return
+            chosen = chosen or privsdk.fitted(opened, hidden, kept, settings, on_progress=on_progress)
+            if opened.table is not None:
+                done = chosen.release_table(
+                    paths[0], plan.output, private_column, utility_column, order, on_progress=on_progress
+                )
+            else:
+                done = chosen.release_idx(paths[0], plan.output, order, on_progress=on_progress)
+            for refusal in done.refusals:
+                _complain(f"refused {refusal}")
+            if as_json:
+                _print_file(done, chosen)
+            elif not quiet:
+                _say(_file_in_words(done, chosen))
+            if done.refusals:
+                raise typer.Exit(1)
+            return
         needed = hidden if label_aware or (chosen is not None and chosen.label_aware) else ()
         if needed and labels is None:
             raise privsdk.UsageError(
@@ -527,7 +577,7 @@ def _print_plan(plan: privsdk.Plan, bundle: privsdk.Bundle, as_json: bool) -> No
         return
     for photo in plan.photos:
         _say(str(photo))
-    _say(f"{_count(len(plan.photos), 'photo')} would be released to {plan.output}; nothing was done.")
+    _say(f"{_count(len(plan.photos), 'file')} would be released to {plan.output}; nothing was done.")
 
 
 def _print_results(
@@ -548,11 +598,42 @@ def _print_results(
                 }
                 for each in released
             ],
-            "refused": [{"source": each.source, "reason": each.reason, "detail": each.detail} for each in refused],
+            "refused": _reasons(refused),
             "bundle": privatizer.bundle.digest,
             "record": privatizer.record,
         }
     )
+
+
+def _print_file(done: privsdk.FileRelease, privatizer: privsdk.Privatizer) -> None:
+    _print_json(
+        {
+            "output": str(done.path),
+            "released": done.samples,
+            "left_out": list(done.left_out),
+            "refused": [
+                {"source": each.source, "reason": each.reason, "detail": each.detail} for each in done.refusals
+            ],
+            "bundle": privatizer.bundle.digest,
+            "record": privatizer.record,
+        }
+    )
+
+
+def _reasons(refused: Sequence[privsdk.Refusal]) -> list[dict[str, str]]:
+    return [{"source": each.source, "reason": each.reason, "detail": each.detail} for each in refused]
+
+
+def _file_in_words(done: privsdk.FileRelease, privatizer: privsdk.Privatizer) -> str:
+    noun = "digit" if privatizer.bundle.table is None else "row"
+    text = f"{_count(done.samples, noun)} released to {done.path}."
+    if done.left_out:
+        text += f" Left out: {', '.join(done.left_out)}."
+    if done.refusals:
+        reasons = Counter(refusal.reason for refusal in done.refusals)
+        named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        text += f" {_count(len(done.refusals), noun)} refused: {named}."
+    return f"{text}\n{_in_words(privatizer)}"
 
 
 def _counted(released: Sequence[privsdk.Release], refused: Sequence[privsdk.Refusal], output: Path) -> str:

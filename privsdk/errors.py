@@ -84,8 +84,10 @@ REFUSAL_REASONS = (
     "damaged",  # starts like an image and breaks off or contradicts itself
     "no-face",  # the detector finds none
     "face-too-small",  # found, with too few pixels to align
-    "wrong-size",  # --aligned was given and the image is no face sample
-    "label-missing",  # a label-aware filter, and no label for this photo
+    "wrong-size",  # --aligned was given and the image is no face sample; or it is no digit of 28 x 28 pixels
+    "dark-on-light",  # a digit whose paper is lighter than its ink
+    "bad-row",  # a row of a table with a cell that means nothing
+    "label-missing",  # a label that is needed, or leaves, and is not given for this photo or row
     "not-privatized",  # what came out is the original, close to it, or no number: it is kept back
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from privsdk.errors import OutputExistsError, UsageError
 from privsdk.files import why_not_writable
 from privsdk.samples import images
+from privsdk.samples.digits import is_idx
 
 RECORD = "release.jsonl"
 """The record of a release, which also tells its folder from one of photos."""
@@ -43,6 +44,27 @@ def plan_release(
     if preview is not None:
         _check_preview(Path(preview), folder, paths, recursive)
     return Plan(photos_in(paths, recursive), folder)
+
+
+def plan_file(path: str | Path, output: str | Path | None = None) -> Path:
+    """Where the release of a file goes: ``output``, or a name beside the file; nothing is read or written yet.
+
+    Raises OutputExistsError where something is there already, and UsageError where it cannot be written.
+    """
+    source = Path(path)
+    if output is not None:
+        target = Path(output)
+    elif is_idx(source):
+        target = source.with_name(source.name.replace("idx3-ubyte", "released-idx3-ubyte"))
+    else:
+        target = source.with_name(f"{source.stem}-released{source.suffix}")
+    if os.path.lexists(target):
+        raise OutputExistsError(f"{target} exists already: move it away, or choose another output")
+    if not target.name or not os.path.isdir(target.parent):
+        raise UsageError(f"{target} cannot be written: choose a file in a folder that is there")
+    if why := why_not_writable(target.parent):
+        raise UsageError(f"{target} cannot be written: {why}")
+    return target
 
 
 def photos_in(paths: str | Path | Sequence[str | Path], recursive: bool = False) -> tuple[Path, ...]:

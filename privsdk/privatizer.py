@@ -22,7 +22,8 @@ from privsdk.files import read_regular
 from privsdk.filters import posterior
 from privsdk.immutable import Immutable
 from privsdk.progress import Progress
-from privsdk.release import Names, Release, release
+from privsdk.release import FileRelease, Names, Release, release, release_idx, release_table
+from privsdk.release.files import Order, PrivateColumn, UtilityColumn
 from privsdk.samples.faces import Faces
 from privsdk.samples.images import Format
 from privsdk.samples.labels import Labels
@@ -30,15 +31,19 @@ from privsdk.store.folder import write_new
 from privsdk.store.key import device_key
 
 SCHEMA = 3
-BATCH = 16
+BATCH_BYTES = 16 * 64 * 64 * 3
+"""Of samples that are worked on at once: 16 faces."""
 FIGURES = {"private": ("leakage", "gap", "accuracy", "base_rate"), "utility": ("accuracy", "accuracy_unfiltered")}
 """What the check must say of each label; shares, and differences of shares."""
 
 CLOSEST = 2.0
-"""Mean absolute difference to the original, in grey levels, from which on a sample counts as another image.
+"""Mean absolute difference to the original, in grey levels, from which on an image counts as another one.
 
 A reconstruction alone, with nothing hidden, differs from its photo by ten or more.
 """
+
+DRAWS = 8
+"""How often other random choices are tried where a release came out as the original; rows of a table do so at times."""
 
 
 class Privatizer(Immutable):
@@ -160,18 +165,10 @@ class Privatizer(Immutable):
             raise UsageError(f"{len(samples)} samples need {len(samples)} private labels, not {len(private)}")
         released = np.zeros_like(samples)
         refused: dict[int, Refusal] = {}
-        for start in range(0, len(samples), BATCH):
-            rows = slice(start, start + BATCH)
-            batch = samples[rows]
-            seeds = noise.sample_seeds(key, batch, "sample")
-            labels = None if private is None else private[rows]
-            z, failed = self._perturb(self.bundle.encode(batch), labels, seeds)
-            decoded = self.bundle.decode(z)
-            difference = np.abs(decoded.astype(np.int16) - batch).reshape(len(batch), -1).mean(axis=1)
-            for row in np.flatnonzero(difference < CLOSEST):
-                failed.setdefault(int(row), _not_privatized("What came out is the original or close to it."))
-            decoded[list(failed)] = 0
-            released[rows] = decoded
+        step = max(1, BATCH_BYTES // max(1, samples[:1].nbytes))
+        for start in range(0, len(samples), step):
+            rows = slice(start, start + step)
+            released[rows], failed = self._released(samples[rows], None if private is None else private[rows], key)
             refused.update({start + row: refusal for row, refusal in failed.items()})
         return released, refused
 
@@ -189,7 +186,7 @@ class Privatizer(Immutable):
         format: Format = "png",
         preview: str | Path | None = None,
     ) -> list[Release | Refusal]:
-        """Photos to privatized faces, files to files: see :func:`privsdk.release.release`."""
+        """Photos of faces, or images of digits, to privatized ones: see :func:`privsdk.release.release`."""
         return release(
             self,
             paths,
@@ -204,6 +201,42 @@ class Privatizer(Immutable):
             format=format,
             preview=preview,
         )
+
+    def release_table(
+        self,
+        path: str | Path,
+        output: str | Path | None = None,
+        private_column: PrivateColumn = "drop",
+        utility_column: UtilityColumn = "keep",
+        order: Order = "shuffled",
+        key: bytes | None = None,
+        on_progress: Progress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> FileRelease:
+        """A CSV file to one of privatized rows: see :func:`privsdk.release.release_table`."""
+        return release_table(
+            self,
+            path,
+            output,
+            private_column=private_column,
+            utility_column=utility_column,
+            order=order,
+            key=key,
+            on_progress=on_progress,
+            cancel=cancel,
+        )
+
+    def release_idx(
+        self,
+        path: str | Path,
+        output: str | Path | None = None,
+        order: Order = "shuffled",
+        key: bytes | None = None,
+        on_progress: Progress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> FileRelease:
+        """Digits in an idx file to one of privatized digits: see :func:`privsdk.release.release_idx`."""
+        return release_idx(self, path, output, order=order, key=key, on_progress=on_progress, cancel=cancel)
 
     def save(self, path: str | Path) -> None:
         """Write the privatizer to a file, without the bundle.  Raises OutputExistsError, and UsageError where
@@ -273,6 +306,33 @@ class Privatizer(Immutable):
 
     def __repr__(self) -> str:
         return f"Privatizer({self.bundle.name!r}, {self.method!r}, {self.private}, {self.utility})"
+
+    def _released(self, samples: Pixels, private: NDArray[Any] | None, key: bytes) -> tuple[Pixels, dict[int, Refusal]]:
+        """The releases of a few samples, zero where there is none, and why, by row."""
+        latents = self.bundle.encode(samples)
+        released = np.zeros_like(samples)
+        refused: dict[int, Refusal] = {}
+        rows = np.arange(len(samples))
+        for draw in range(DRAWS):
+            seeds = noise.sample_seeds(key, samples[rows], f"sample, draw {draw + 1}" if draw else "sample")
+            z, failed = self._perturb(latents[rows], None if private is None else private[rows], seeds)
+            decoded = self.bundle.decode(z)
+            refused |= {int(rows[row]): refusal for row, refusal in failed.items()}
+            failed_rows = np.isin(np.arange(len(rows)), list(failed))
+            as_it_was = self._as_it_was(decoded, samples[rows]) & ~failed_rows
+            released[rows[~as_it_was & ~failed_rows]] = decoded[~as_it_was & ~failed_rows]
+            rows = rows[as_it_was]
+            if not len(rows):
+                break
+        close = _not_privatized("What came out is the original or close to it.")
+        return released, refused | {int(row): close for row in rows}
+
+    def _as_it_was(self, released: Pixels, samples: Pixels) -> NDArray[np.bool_]:
+        """Which releases are the original, or so close to it that they count as such: bool [N]."""
+        if self.bundle.table is not None:
+            return (released == samples).all(axis=1)
+        difference = np.abs(released.astype(np.int16) - samples)
+        return difference.reshape(len(samples), -1).mean(axis=1) < CLOSEST
 
     def _perturb(
         self, latents: Latents, private: NDArray[Any] | None, seeds: NDArray[np.uint64]

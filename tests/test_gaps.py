@@ -12,9 +12,8 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
-from export.gaps import measure_gap, why_not_measurable
+from export.gaps import add_gaps, measure_gap, why_not_measurable
 from export.latents import Posteriors
-from export.recipe import add_gaps
 from privsdk.bundle import Bundle
 from privsdk.errors import TrainingDataError
 

@@ -26,7 +26,7 @@ from benchmarks.table import Line, table
 from privsdk import bench
 from privsdk.store.folder import write_atomically
 
-BUNDLES = {"faces": "faces", "digits": "runs/bundles/mnist", "table": "runs/bundles/adult"}
+BUNDLES = {"faces": "faces", "digits": "mnist", "table": "adult"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

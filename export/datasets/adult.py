@@ -1,6 +1,6 @@
 """UCI Adult: rows of the 1994 US census, as 109 binary inputs (Becker, Kohavi, 1996).
 
-The inputs are one-hot groups, one for each column of ``COLUMNS`` and in that order.  Sex and income are no inputs;
+The inputs are one-hot groups, one for each column of ``TABLE`` and in that order.  Sex and income are no inputs;
 neither are the sampling weight ``fnlwgt`` and ``education-num``, which repeats ``education``.  Rows with a ``?`` are
 left out.  Of ``adult.data`` 15 in 100 rows, drawn with a fixed seed, are the valid partition.
 
@@ -22,7 +22,7 @@ left out.  Of ``adult.data`` 15 in 100 rows, drawn with a fixed seed, are the va
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,50 +30,17 @@ import numpy as np
 from export.datasets.labelled import TEST, LabelledSamples, held_out
 from export.datasets.reading import text_of
 from privsdk.errors import TrainingDataError
+from privsdk.samples.tables import Categories, LabelColumn, Numbers, Table
 
 FILES = ("adult.data", "adult.test")
-FIELDS = 15
-SEX, INCOME = 9, 14
-SEXES, INCOMES = ("Female", "Male"), ("<=50K", ">50K")
+FIELDS = (
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
+    "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income",
+)  # fmt: skip
 ATTRIBUTES = ("Sex", "Income", "Married", "White", "Born in the US", "College degree")
 VALID_SHARE = 0.15
 SPLIT_SEED = 0
 OTHER = "Other"
-
-
-@dataclass(frozen=True)
-class Categories:
-    """A column whose inputs are its categories; ``merged``, the last of them stands for all that are not named."""
-
-    name: str
-    field: int
-    values: tuple[str, ...]
-    merged: bool = False
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def position(self, text: str) -> int:
-        """Which of the inputs is 1; raises ValueError for an unknown category."""
-        if self.merged and text not in self.values:
-            return len(self.values) - 1
-        return self.values.index(text)
-
-
-@dataclass(frozen=True)
-class Bins:
-    """A column of whole numbers whose inputs are bins; each of ``edges`` is the least number of the next bin."""
-
-    name: str
-    field: int
-    edges: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.edges) + 1
-
-    def position(self, text: str) -> int:
-        """Which of the inputs is 1; raises ValueError for what is no whole number."""
-        return int(np.searchsorted(self.edges, int(text), side="right"))
 
 
 WORKCLASSES = (
@@ -100,20 +67,47 @@ COUNTRIES = (
     OTHER,
 )  # fmt: skip
 
-COLUMNS: tuple[Categories | Bins, ...] = (
-    Bins("age", 0, (21, 25, 29, 33, 37, 41, 45, 49, 54, 60, 66)),
-    Categories("workclass", 1, WORKCLASSES),
-    Categories("education", 3, EDUCATIONS),
-    Categories("marital-status", 5, MARITAL_STATUSES),
-    Categories("occupation", 6, OCCUPATIONS),
-    Categories("relationship", 7, RELATIONSHIPS),
-    Categories("race", 8, RACES),
-    Bins("capital-gain", 10, (1, 4000, 5100, 7000, 10_000, 20_000)),
-    Bins("capital-loss", 11, (1, 1600, 1840, 1980, 2200)),
-    Bins("hours-per-week", 12, (20, 30, 36, 40, 41, 46, 51, 60)),
-    Categories("native-country", 13, COUNTRIES, merged=True),
+# Numbers come back as the median of their bin in the train partition.  A column repeats an attribute where its category
+# alone says it, with 99 in 100 or more, of half of those who have it, or have it not.
+TABLE = Table(
+    columns=(
+        Numbers(
+            "age",
+            (21, 25, 29, 33, 37, 41, 45, 49, 54, 60, 66),
+            (19, 23, 27, 31, 35, 38, 42, 46, 51, 56, 62, 70),
+            least=17,
+            most=90,
+        ),
+        Categories("workclass", WORKCLASSES),
+        Categories("education", EDUCATIONS, repeats=("College degree",)),
+        Categories("marital-status", MARITAL_STATUSES, repeats=("Married",)),
+        Categories("occupation", OCCUPATIONS),
+        Categories("relationship", RELATIONSHIPS, repeats=("Sex", "Married")),
+        Categories("race", RACES, repeats=("White",)),
+        Numbers(
+            "capital-gain",
+            (1, 4000, 5100, 7000, 10_000, 20_000),
+            (0, 2885, 4650, 5178, 7688, 15_024, 99_999),
+            least=0,
+            most=99_999,
+        ),
+        Numbers("capital-loss", (1, 1600, 1840, 1980, 2200), (0, 1485, 1719, 1902, 2042, 2415), least=0, most=4356),
+        Numbers(
+            "hours-per-week",
+            (20, 30, 36, 40, 41, 46, 51, 60),
+            (13, 20, 32, 38, 40, 45, 50, 55, 60),
+            least=1,
+            most=99,
+        ),
+        Categories("native-country", COUNTRIES, others=True, repeats=("Born in the US",)),
+    ),
+    labels=(
+        LabelColumn("sex", "Sex", {"Female": 0, "Male": 1}),
+        LabelColumn("income", "Income", {"<=50K": 0, ">50K": 1, "<=50K.": 0, ">50K.": 1}),
+    ),
+    ignored=("fnlwgt", "education-num"),
 )
-SIZES = tuple(len(column) for column in COLUMNS)
+SIZES = tuple(len(column) for column in TABLE.columns)
 
 DEGREES = ("Bachelors", "Masters", "Prof-school", "Doctorate")
 
@@ -135,6 +129,7 @@ def load(folder: Path) -> LabelledSamples:
         partition=np.concatenate(
             [held_out(len(samples), VALID_SHARE, SPLIT_SEED), np.full(len(test_samples), TEST, np.uint8)]
         ),
+        table=TABLE,
     )
 
 
@@ -146,11 +141,12 @@ def read_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
         # The test file begins with a comment; both end with an empty line.
         if not row or row[0].startswith("|") or "?" in row:
             continue
-        if len(row) != FIELDS:
-            raise TrainingDataError(f"{path}, line {number}: {len(row)} fields, not {FIELDS}; get the file again")
+        if len(row) != len(FIELDS):
+            raise TrainingDataError(f"{path}, line {number}: {len(row)} fields, not {len(FIELDS)}; get the file again")
+        cells = dict(zip(FIELDS, row, strict=True))
         try:
-            samples.append(sample_of(row))
-            labels.append(labels_of(row))
+            samples.append(TABLE.sample([cells[column.name] for column in TABLE.columns]))
+            labels.append(labels_of(cells))
         except ValueError as error:
             raise TrainingDataError(f"{path}, line {number}: {error}; get the file again") from error
     if not samples:
@@ -158,29 +154,17 @@ def read_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(samples), np.array(labels, np.uint8)
 
 
-def sample_of(row: list[str]) -> np.ndarray:
-    """The inputs of a row, uint8 [109]; raises ValueError, naming the column, for what it does not know."""
-    sample = np.zeros(sum(SIZES), np.uint8)
-    begin = 0
-    for column in COLUMNS:
-        try:
-            sample[begin + column.position(row[column.field])] = 1
-        except ValueError as error:
-            raise ValueError(f"{column.name} is {row[column.field]!r}, which is unknown") from error
-        begin += len(column)
-    return sample
-
-
-def labels_of(row: list[str]) -> list[bool]:
+def labels_of(cells: Mapping[str, str]) -> list[bool]:
     """The labels of a row; raises ValueError for an unknown sex or income."""
-    sex, income = row[SEX], row[INCOME].removesuffix(".")
-    if sex not in SEXES or income not in INCOMES:
-        raise ValueError(f"sex and income are {sex!r} and {row[INCOME]!r}, which are unknown")
+    try:
+        sex, income = (column.side(cells[column.name]) for column in TABLE.labels)
+    except ValueError as error:
+        raise ValueError(f"a label {error}") from error
     return [
-        sex == "Male",
-        income == ">50K",
-        row[5].startswith("Married"),
-        row[8] == "White",
-        row[13] == "United-States",
-        row[3] in DEGREES,
+        sex == 1,
+        income == 1,
+        cells["marital-status"].startswith("Married"),
+        cells["race"] == "White",
+        cells["native-country"] == "United-States",
+        cells["education"] in DEGREES,
     ]

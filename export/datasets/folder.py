@@ -19,18 +19,9 @@ from export.datasets.labelled import PARTITIONS, TEST, TRAIN, VALID, LabelledIma
 from export.datasets.reading import SIDE, note_line, read_samples, text_of
 from privsdk.errors import TrainingDataError
 from privsdk.samples import images
-from privsdk.samples.images import Pixels
 
 RESERVED = ("file", "partition", "identity")
 LABELS = {"0": 0, "-1": 0, "1": 1}
-
-
-def central_square(image: Pixels) -> Pixels:
-    """The largest central square of an image, as a sample."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    x0, y0 = (width - side) / 2, (height - side) / 2
-    return images.crop_resize(image, (x0, y0, x0 + side, y0 + side), SIDE)
 
 
 def partition_of(owner: str) -> int:
@@ -71,7 +62,7 @@ def load(folder: Path, labels: Path) -> LabelledImages:
                 f"{labels}, line {number}: partition is {row['partition']!r}; use train, valid or test"
             )
         by_name[name] = row
-    pixels, names, refused = read_samples(folder, list(by_name), central_square)
+    pixels, names, refused = read_samples(folder, list(by_name), lambda image: images.central_square(image, SIDE))
     owners = [by_name[name].get("identity") or name for name in names]
     numbers = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
     return LabelledImages(

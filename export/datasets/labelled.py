@@ -12,6 +12,7 @@ import numpy as np
 
 from privsdk.errors import TrainingDataError
 from privsdk.names import folded
+from privsdk.samples.tables import Table
 
 TRAIN, VALID, TEST = 0, 1, 2
 PARTITIONS = {"train": TRAIN, "valid": VALID, "test": TEST}
@@ -52,6 +53,11 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The pixels, by the name that they have in every data set."""
+        return self.pixels
 
     def __getitem__(self, rows: np.ndarray) -> LabelledImages:
         """These images alone; ``rows`` are their indices, or bool [N]."""
@@ -100,7 +106,7 @@ class LabelledSamples:
     """N samples of any shape with A labels each, of a data set with partitions of its own, each sample its own owner.
 
     samples uint8 [N, *shape]; labels uint8 [N, A], 0 or 1; partition uint8 [N], one of TRAIN, VALID, TEST; ``groups``
-    names attributes of which exactly one holds.
+    names attributes of which exactly one holds; ``table`` has the columns where they are rows of one.
     """
 
     samples: np.ndarray
@@ -108,9 +114,15 @@ class LabelledSamples:
     attributes: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
     partition: np.ndarray
+    table: Table | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def identity(self) -> np.ndarray:
+        """A number of its own for each sample: int64 [N]."""
+        return np.arange(len(self))
 
     def part(self, partition: int) -> LabelledSamples:
         """The samples of one partition."""

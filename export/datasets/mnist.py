@@ -5,17 +5,14 @@ Of the training file a twelfth (5,000 of 60,000), drawn with a fixed seed, is th
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from export.datasets.labelled import TEST, LabelledSamples, held_out
-from privsdk.errors import TrainingDataError
+from privsdk.errors import TrainingDataError, UsageError
+from privsdk.samples.digits import SIDE, read_idx
 
-SIDE = 28
 FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -27,7 +24,6 @@ ATTRIBUTES = (*DIGITS, "Circle", "Even", "At least 5")
 WITH_A_CIRCLE = (0, 6, 8, 9)
 VALID_SHARE = 1 / 12
 SPLIT_SEED = 0
-MOST_SAMPLES = 1_000_000
 
 
 def load(folder: Path) -> LabelledSamples:
@@ -57,7 +53,7 @@ def labels_of(digits: np.ndarray) -> np.ndarray:
 
 def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 28, 28] and their digits uint8 [N], 0 to 9."""
-    samples, digits = read_idx(images, (SIDE, SIDE)), read_idx(labels, ())
+    samples, digits = read_array(images, (SIDE, SIDE)), read_array(labels, ())
     if len(samples) != len(digits):
         raise TrainingDataError(
             f"{images} holds {len(samples)} images and {labels} {len(digits)} labels; get both again"
@@ -67,24 +63,11 @@ def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     return samples, digits
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The array in a compressed idx file of bytes, uint8 [N, *shape], N at least 1."""
+def read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The array in an idx file of bytes, uint8 [N, *shape], N at least 1."""
     if not path.is_file():
         raise TrainingDataError(f"{path} is missing; MNIST is the four files {', '.join(FILES)}")
-    dimensions = 1 + len(shape)
-    heading = 4 * (1 + dimensions)
-    # No more is unpacked than the largest file that is taken: a small one may unpack to anything.
-    most = heading + MOST_SAMPLES * prod(shape)
     try:
-        with gzip.open(path) as file:
-            content = file.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise TrainingDataError(f"{path} cannot be unpacked ({error}); get it again") from error
-    magic, *found = np.frombuffer(content[: len(content) // 4 * 4][:heading], ">u4").tolist() or [0]
-    # 8 in the third byte says that the numbers are bytes.
-    if magic != 0x800 + dimensions or tuple(found[1:]) != shape or not 0 < found[0] <= MOST_SAMPLES:
-        raise TrainingDataError(f"{path} is no idx file of bytes [N, {', '.join(map(str, shape))}]; get it again")
-    wanted = heading + prod(found)
-    if len(content) != wanted:
-        raise TrainingDataError(f"{path} unpacks to {min(len(content), most)} bytes, not {wanted}; get it again")
-    return np.frombuffer(content, np.uint8, offset=heading).reshape(found)
+        return read_idx(path, shape)
+    except UsageError as error:
+        raise TrainingDataError(str(error)) from error

@@ -1,1 +1,1 @@
-"""What can be privatized, and how it is read: photos of faces (:mod:`.images`, :mod:`.faces`)."""
+"""What can be privatized, and how it is read: photos of faces, images of digits, rows of tables."""

@@ -157,6 +157,14 @@ def crop_resize(pixels: Pixels, box: tuple[float, float, float, float], size: in
     return np.array(_image(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
+def central_square(pixels: Pixels, size: int) -> Pixels:
+    """The largest square in the middle, resized to ``size`` x ``size`` pixels."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return crop_resize(pixels, (left, top, left + side, top + side), size)
+
+
 def warp(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels:
     """uint8 [size, size, 3]: a picture seen through a similarity transform, with anti-aliasing (bicubic).
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from numpy.typing import NDArray
 from sklearn import ensemble
 
 from privsdk.auditing.attackers.attacker import Attacker
@@ -22,6 +23,9 @@ class HistGradientBoosting(Attacker):
         )
 
 
+FEW = 50  # samples that a tree gets at least, where there are as many
+
+
 class RandomForest(Attacker):
     """Many deep trees, each on a part of the samples: finds spreads and thresholds."""
 
@@ -29,7 +33,9 @@ class RandomForest(Attacker):
     settings: ClassVar[tuple[tuple[int, float], ...]] = ((5, 0.25), (20, 0.25))  # samples of a leaf, share of a tree
 
     def __init__(self, seed: int = 0, threads: int = 1, setting: int = 0) -> None:
-        leaf, share = self.settings[setting]
-        self._model = ensemble.RandomForestClassifier(
-            200, min_samples_leaf=leaf, max_samples=share, n_jobs=threads, random_state=seed
-        )
+        leaf, self._share = self.settings[setting]
+        self._model = ensemble.RandomForestClassifier(200, min_samples_leaf=leaf, n_jobs=threads, random_state=seed)
+
+    def fit(self, x: NDArray, y: NDArray) -> Self:
+        self._model.set_params(max_samples=max(min(FEW, len(x)), round(self._share * len(x))))
+        return super().fit(x, y)

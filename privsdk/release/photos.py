@@ -1,4 +1,4 @@
-"""What leaves the device: one clean image for each face, and ``release.jsonl``, which says what was released.
+"""Images: one clean one for each face or digit, and ``release.jsonl``, which says what was released.
 
 Nothing else of a photo goes out: an image is built from the decoder's pixels alone, its name is random, and
 the record holds neither a private label nor its value, nor anything from which the wish could be looked up.
@@ -25,9 +25,10 @@ from privsdk.planning import RECORD, plan_release
 from privsdk.preview import MOST_PAIRS, sheet
 from privsdk.progress import Progress
 from privsdk.samples import images
-from privsdk.samples.faces import SIZE, Detector, Faces, check_choice, faces_in
+from privsdk.samples.faces import Faces, check_choice
 from privsdk.samples.images import FORMATS, Format, Pixels
 from privsdk.samples.labels import Labels, labels_of_photos
+from privsdk.samples.reader import SamplesIn, sample_reader
 from privsdk.store.folder import write_atomically, write_new
 from privsdk.store.key import device_key
 
@@ -78,8 +79,8 @@ def release(
     format: Format = "png",
     preview: str | Path | None = None,
 ) -> list[Release | Refusal]:
-    """Write one privatized image for each face in the photos to a new folder; one Release a face or Refusal a
-    photo.
+    """Write one privatized image for each face in the photos, or for each image of a digit, to a new folder; one
+    Release each, or one Refusal a photo.
 
     ``paths`` and ``output`` are as in :func:`plan_release`; results come in the order of the photos.
     ``labels`` gives for a file's name (or the end of its path) the labels of the one person on it, 0 or 1: the
@@ -97,11 +98,8 @@ def release(
     CancelledError; what was released before stays.
     """
     plan = plan_release(paths, output, preview=preview)
-    if privatizer.bundle.sample_shape != (SIZE, SIZE, 3):
-        raise UsageError(
-            f"the bundle {privatizer.bundle.name} is not for faces: its samples are no {SIZE}x{SIZE} images"
-        )
     check_choice(faces)
+    samples_in = sample_reader(privatizer.bundle, faces, aligned)
     if names not in ("random", "keep"):
         raise UsageError(f'names is {names!r}: give "random" or "keep"')
     if format not in FORMATS.values():
@@ -115,7 +113,6 @@ def release(
         )
     key = key if key is not None else device_key()
     check_key(key)
-    detector = Detector(privatizer.bundle.threads)
     run = _Run(privatizer, plan.output, key, names, format, known)
     results: list[Release | Refusal] = []
     pending: list[_Sample | Refusal] = []
@@ -126,7 +123,7 @@ def release(
                     f"cancelled before photo {position + 1} of {len(plan.photos)}; what was released before stays "
                     f"in {plan.output}"
                 )
-            pending += run.samples(photo, position, faces, aligned, detector)
+            pending += run.samples(photo, position, samples_in)
             if len(pending) >= BATCH:
                 results += run.write(pending)
                 pending = []
@@ -192,12 +189,10 @@ class _Run:
         finally:
             os.close(self._record)
 
-    def samples(
-        self, photo: Path, position: int, faces: Faces, aligned: bool, detector: Detector
-    ) -> list[_Sample] | list[Refusal]:
-        """The faces of a photo, or the one reason why it has none to release."""
+    def samples(self, photo: Path, position: int, samples_in: SamplesIn) -> list[_Sample] | list[Refusal]:
+        """The samples of a photo, or the one reason why it has none to release."""
         try:
-            samples, shown = faces_in(images.read(photo), faces, aligned, detector)
+            samples, shown = samples_in(images.read(photo))
             labels = self._labels_of(position, shown)
         except Refusal as refusal:
             return [refusal.of(str(photo), position)]
