@@ -207,7 +207,7 @@ def privatize(
         if as_json:
             _print_results(plan.output, chosen, released, refused)
         elif not quiet:
-            _say(_counted(released, refused, plan.output))
+            _say(_counted(released, refused, plan.output, {"digits": "digit"}.get(opened.kind, "face")))
             if table is not None:
                 labelled = sum(bool(each.labels) for each in released)
                 _say(f"Labels stand beside {labelled} of them in {plan.output / 'release.jsonl'}.")
@@ -277,6 +277,8 @@ def fit(
                 raise privsdk.UsageError(f"{file} cannot be the privatizer and the curve: name two files")
             privsdk.check_curve(curve)
         opened = privsdk.Bundle.open(bundle)
+        if paths:
+            _require_faces(opened)
         hidden, kept, more = _split(private), _split(utility), _split(keep)
         named = (*hidden, *kept, *more)
         if labels is not None and not paths:
@@ -393,6 +395,7 @@ def audit(
             loaded, opened = None, privsdk.Bundle.open(bundle or "faces", threads=threads)
         given = None
         if labels is not None and loaded is not None:
+            _require_faces(loaded.bundle)
             needed = (*loaded.private, *loaded.utility)
             given = privsdk.read_samples_to_audit(data, labels, needed, people, aligned, recursive, on_progress)
         elif labels is not None and released is not None:
@@ -523,6 +526,14 @@ def _progress(quiet: bool) -> Iterator[privsdk.ProgressText | None]:
         shown.close()
 
 
+def _require_faces(bundle: privsdk.Bundle) -> None:
+    if bundle.kind in ("digits", "table", "images"):
+        raise privsdk.UsageError(
+            f"the bundle {bundle.name} is not for faces, and only photos of faces are read here: hand own samples over "
+            "in Python (data=)"
+        )
+
+
 def _number_or_auto(text: str | None) -> float | Literal["auto"] | None:
     if text is None:
         return None
@@ -636,8 +647,8 @@ def _file_in_words(done: privsdk.FileRelease, privatizer: privsdk.Privatizer) ->
     return f"{text}\n{_in_words(privatizer)}"
 
 
-def _counted(released: Sequence[privsdk.Release], refused: Sequence[privsdk.Refusal], output: Path) -> str:
-    text = f"{_count(len(released), 'face')} released to {output}."
+def _counted(released: Sequence[privsdk.Release], refused: Sequence[privsdk.Refusal], output: Path, noun: str) -> str:
+    text = f"{_count(len(released), noun)} released to {output}."
     if refused:
         reasons = Counter(refusal.reason for refusal in refused)
         named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())

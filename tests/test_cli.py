@@ -168,7 +168,7 @@ def test_a_folder_that_is_closed_is_refused_alone(work: Path, monkeypatch: pytes
 def test_a_dry_run_does_nothing(work: Path) -> None:
     before = contents(work)
     done = privsdk(work, "privatize", "photos", *SAVED, "--dry-run")
-    assert "3 photos would be released to" in done.stdout
+    assert "3 files would be released to" in done.stdout
     assert json.loads(privsdk(work, "privatize", "photos", *SAVED, "--dry-run", "--json").stdout)["photos"]
     assert contents(work) == before
 

@@ -120,3 +120,16 @@ def test_an_idx_file_becomes_another(digits: NDArray[np.uint8], privatizer: Priv
     shuffled = privatizer.release_idx(path, tmp_path / "idx3-ubyte", key=KEY)
     assert shuffled.samples == 40
     assert not (tmp_path / "idx3-ubyte").read_bytes().startswith(b"\x1f\x8b")
+
+
+def test_own_images_of_digits_are_handed_over_in_python(privatizer: Privatizer, tmp_path: Path) -> None:
+    saved = tmp_path / "five.privatizer"
+    privatizer.save(saved)
+    run = CliRunner().invoke
+    wish = ["--bundle", "mnist", "--private", "even", "--utility", "circle", "-o", str(tmp_path / "new")]
+    for arguments in (
+        ["fit", *wish, str(tmp_path)],
+        ["audit", str(saved), "--data", str(tmp_path), "--labels", "l.csv"],
+    ):
+        done = run(app, arguments)
+        assert (done.exit_code, "the bundle mnist is not for faces" in done.stderr) == (2, True)

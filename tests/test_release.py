@@ -34,8 +34,8 @@ from privsdk import (
     plan_release,
     read_labels,
 )
-from privsdk import release as releasing
-from privsdk.samples import faces
+from privsdk.release import photos as releasing
+from privsdk.samples import faces, reader
 from privsdk.store import folder as folders
 
 MARK = "who-took-this-photo"
@@ -265,7 +265,7 @@ def test_the_detector_has_the_threads_of_the_bundle(
     inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
-    monkeypatch.setattr(releasing, "Detector", lambda threads=1: asked.append(threads))
+    monkeypatch.setattr(reader, "Detector", lambda threads=1: asked.append(threads))
     bundle = Bundle.open(make_bundle(tmp_path / "tiny"), threads=3)
     flow_privatizer(bundle).release([inputs], aligned=True)
     assert asked == [3]
@@ -481,7 +481,7 @@ import sys
 from pathlib import Path
 from make_bundle import flow_privatizer
 from privsdk import Bundle
-from privsdk import release as releasing
+from privsdk.release import photos as releasing
 releasing.BATCH = 1
 bundle, photos, output = sys.argv[1:]
 flow_privatizer(Bundle.open(bundle)).release([photos], output, aligned=True)

@@ -1,0 +1,59 @@
+"""The paper's experiments, each as it was published beside what is measured here.
+
+    PRIVSDK_DATA=... python -m benchmarks.paper [--only NAME ...] [--quick] [--seeds 3] [--write] [--plot FOLDER]
+
+What is finished is kept in ``runs/``, so a run that was killed goes on where it was; to measure something again, delete
+its file in a ``cells`` or ``paper`` folder there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.paper.experiments import EXPERIMENTS
+from benchmarks.paper.place import Place
+from benchmarks.paper.writing import README, RESULTS, Result, readme
+from privsdk import bench
+from privsdk.store.folder import write_atomically
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description=__doc__.splitlines()[0])
+    names = list(EXPERIMENTS)
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}; all by default"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small part of the data, one seed, two attackers")
+    parser.add_argument("--seeds", type=int, default=3, help="of fits, noise and classifiers")
+    parser.add_argument("--write", action="store_true", help=f"keep the results, and write {README.name} beside them")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw figures there, over what is there")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
+    asked = parser.parse_args(arguments)
+    if not (data := os.environ.get("PRIVSDK_DATA")):
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds mnist/ and adult/")
+    if asked.quick and asked.write:
+        parser.error("--quick is no result to keep: leave it out, or --write")
+
+    torch.set_num_threads(1)  # the networks are small
+    place = Place(Path(data), asked.runs, 1 if asked.quick else asked.seeds, asked.quick)
+    for name in asked.only:
+        experiment = EXPERIMENTS[name]
+        sheets = tuple(experiment.measure(place))
+        result = Result(sheets, len(place.seeds), bench.cpu_name())
+        print(f"## {experiment.title}\n\n{result.markdown()}\n", flush=True)
+        if asked.write:
+            result.write(RESULTS / f"{name}.json")
+        if asked.plot is not None and experiment.draw is not None:
+            asked.plot.mkdir(parents=True, exist_ok=True)
+            experiment.draw(sheets).savefig(asked.plot / f"{name}.png")
+    if asked.write:
+        write_atomically(README, readme(EXPERIMENTS).encode())
+
+
+if __name__ == "__main__":
+    main()

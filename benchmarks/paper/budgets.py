@@ -1,0 +1,137 @@
+"""The published method and the paper's Gaussian mechanism along the distortion budget, told by its classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cells import Cell, alone
+from benchmarks.domains import Domain
+from benchmarks.paper import filters
+from benchmarks.paper.classifier import PapersClassifier
+from benchmarks.paper.place import Floats, Place, Space
+from benchmarks.paper.published import ACCURACY, BALANCED, Row
+from benchmarks.paper.sheet import NOTHING, Sheet, Spread
+from privsdk.filters import Filter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BUDGETS = {"digits": (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 24.0), "table": (0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 8.0)}
+QUICK_BUDGETS = {"digits": (8.0,), "table": (0.3,)}
+PUBLISHED, GAUSSIAN, DEFAULT = "published method", "Gaussian mechanism", "default filter"
+
+
+def budgets(place: Place, space: Space) -> Sequence[float]:
+    """Those that are tried, of E ||z~ - z||^2."""
+    return (QUICK_BUDGETS if place.quick else BUDGETS)[space.domain.name]
+
+
+@cache
+def fitted(space: Space, contender: str, private: str, utility: str, budget: float, seed: int) -> Filter:
+    """One of the two, fitted on the training partition."""
+    data = space.data(private, [utility], space.domain.train)
+    return filters.published(data, budget, seed) if contender == PUBLISHED else filters.gaussian(data, budget)
+
+
+def at(
+    space: Space, contender: str, private: str, utility: str, others: Sequence[str], budget: float, seed: int
+) -> Cell:
+    """How often, at one budget, the paper's classifier is right about each label."""
+
+    def measure() -> Cell:
+        filter_ = fitted(space, contender, private, utility, budget, seed)
+        return told(space.domain, space.perturbed(filter_, private, seed), (private, utility, *others), seed)
+
+    wish = f"{private} hidden {' '.join([utility, *others])} kept"
+    return space.cells.cell(f"{wish} {contender} budget {budget:g} classifier {seed}", measure)
+
+
+def told(domain: Domain, z: Floats, labels: Sequence[str], seed: int) -> Cell:
+    """The paper's classifier on releases ``z`` of all samples: accuracies, also on the valid partition."""
+    figures = {}
+    for label in labels:
+        train, valid, test = domain.parts(z, domain.classes(label))
+        classifier = PapersClassifier(seed).fit(train.z, train.labels)
+        for partition, part in (("valid", valid), ("test", test)):
+            right = guesses(classifier.score(part.z)) == part.labels
+            by_class = [right[part.labels == one].mean() for one in np.unique(part.labels)]
+            figures[f"{label}: {ACCURACY}, {partition}"] = alone(float(right.mean()))
+            figures[f"{label}: {BALANCED}, {partition}"] = alone(float(np.mean(by_class)))
+    return Cell(figures)
+
+
+def guesses(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """What an attacker says whose scores are [N] of two classes, [N, C] of more."""
+    return scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(np.int64)
+
+
+def nearest(place: Place, space: Space, private: str, utility: str, others: Sequence[str], published: Row) -> float:
+    """The budget with which the published method comes nearest to the paper's figures of the labels of the wish.
+
+    That is a search: of every budget the one is taken whose figures on the valid partition, of one fit, lie nearest to
+    the published ones, going by the one that lies furthest.  The paper does not say which budget its tables have.
+    """
+
+    def furthest(budget: float) -> float:
+        cell = at(space, PUBLISHED, private, utility, others, budget, seed=0)
+        return max(
+            abs(cell[f"{label}: {measure}, valid"].value - one.value)
+            for label in (private, utility)
+            for measure, one in published[label].items()
+        )
+
+    return min(budgets(place, space), key=furthest)
+
+
+def along(place: Place, private: str, utility: str, others: Sequence[str], default: Callable[[int], Filter]) -> Sheet:
+    """Accuracies of every label at every budget: digits through the VAE without labels, and ``default`` as a point."""
+    plain, shipped = place.published("digits"), place.shipped("digits")
+    labels = (private, utility, *others)
+
+    def by_default(seed: int) -> Cell:
+        return told(shipped.domain, shipped.through(default, private)(seed), labels, seed)
+
+    wish = f"{private} hidden {' '.join(labels[1:])} kept"
+    points = {
+        (contender, f"{budget:g}"): [at(plain, contender, private, utility, others, budget, one) for one in place.seeds]
+        for contender in (PUBLISHED, GAUSSIAN)
+        for budget in budgets(place, plain)
+    }
+    points["unfiltered", "0"] = [
+        plain.cells.cell(
+            f"{wish} unfiltered classifier {one}", lambda one=one: told(plain.domain, plain.means(one), labels, one)
+        )
+        for one in place.seeds
+    ]
+    points[DEFAULT, NOTHING] = [
+        shipped.cells.cell(f"{wish} {DEFAULT} classifier {one}", partial(by_default, one)) for one in place.seeds
+    ]
+    rows = tuple(
+        (*point, *(Spread.of([one[f"{label}: {ACCURACY}, test"] for one in cells]) for label in labels))
+        for point, cells in points.items()
+    )
+    caption = "Accuracy of the paper's classifier; the budget bounds the mean of ||z~ - z||^2."
+    return Sheet(caption, ("filter", "budget", *labels), rows)
+
+
+def drawn(sheets: Sequence[Sheet]) -> Figure:
+    """Accuracy against the budget, a panel for each label; the default filter is a line across."""
+    from matplotlib.figure import Figure
+
+    (sheet,) = sheets
+    labels = sheet.head[2:]
+    figure = Figure(figsize=(4 * len(labels), 3.2), dpi=90, layout="constrained")
+    for column, (axis, label) in enumerate(zip(figure.subplots(1, len(labels)), labels, strict=True), start=2):
+        for contender in (PUBLISHED, GAUSSIAN):
+            rows = [row for row in sheet.rows if row[0] == contender]
+            axis.plot([float(row[1]) for row in rows], [row[column].mean for row in rows], ".-", label=contender)
+        (own,) = (row for row in sheet.rows if row[0] == DEFAULT)
+        axis.axhline(own[column].mean, color="green", ls="--", label=DEFAULT)
+        axis.set(title=label, xlabel="budget", ylabel="accuracy")
+        axis.legend(fontsize=7)
+    return figure
