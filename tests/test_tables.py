@@ -26,6 +26,7 @@ from privsdk import (
     read_table,
 )
 from privsdk.cli import app
+from privsdk.filters.linear import LinearFilter
 from privsdk.samples.tables import Categories, Numbers
 
 KEY = bytes(32)
@@ -327,3 +328,37 @@ def test_the_command_line(bundle: Bundle, privatizer: Privatizer, tmp_path: Path
         assert (done.exit_code, "Traceback" in done.stderr) == (2, False)
     done = run(app, ["privatize", "--private", "male", "--utility", "smiling", "--order", "kept", str(tmp_path)])
     assert (done.exit_code, "are of a file" in done.stderr) == (2, True)
+
+
+def test_a_label_aware_filter_takes_the_label_from_its_column(bundle: Bundle, tmp_path: Path) -> None:
+    """Men are moved one way and women the other; a row whose label is unknown is moved neither way, but refused."""
+    size = bundle.latent_size
+    shift = np.zeros((2, size), np.float32)
+    shift[0, bundle.used], shift[1, bundle.used] = -2, 2
+    nothing = np.zeros((size, size), np.float32)
+    filter_ = LinearFilter(nothing, shift, bundle.used, divergence="l2", budget=3.0, reached=2.0)
+    found = {"leakage": 0.6, "gap": 0.02, "accuracy": 0.6, "base_rate": 0.6}
+    record = {
+        "method": "minmax",
+        "private": ["Sex"],
+        "utility": ["Income"],
+        "check": {
+            "measured_on": "public latents",
+            "private": {"Sex": found},
+            "utility": {"Income": {"accuracy": 0.8, "accuracy_unfiltered": 0.8}},
+        },
+    }
+    aware = Privatizer(bundle, filter_, record)
+    rows, labels = people(bundle, 30)
+    path = write(tmp_path / "people.csv", [*rows, {**rows[0], "sex": ""}])
+    done = aware.release_table(path, order="kept", key=KEY)
+    refused = {refusal.position - 2: refusal.reason for refusal in done.refusals}
+    assert refused[30] == "label-missing"
+    samples = bundle.decode(bundle.public.mean[:30])
+    expected, failed = aware.privatize_each(samples, labels[:, [bundle.attributes.index("Sex")]], KEY)
+    assert bundle.table is not None
+    cells = [row for number, row in enumerate(bundle.table.cells(expected)) if number not in failed]
+    assert [row["age"] for row in read(done.path)] == [row[0] for row in cells]
+    without = write(tmp_path / "none.csv", [{name: row[name] for name in row if name != "sex"} for row in rows])
+    with pytest.raises(UsageError, match="needs Sex of every row"):
+        aware.release_table(without, key=KEY)
