@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,3 +90,17 @@ def privatizer(bundle: Bundle) -> Privatizer:
     import privsdk
 
     return privsdk.fit(bundle, private="male", utility="smiling")
+
+
+@pytest.fixture
+def export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``python -m export`` with these arguments."""
+    from export.__main__ import main
+
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0
+
+    return run

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +13,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the central trainer needs the extra 'export'")
 
 from export import to_onnx  # noqa: E402
-from export.__main__ import main  # noqa: E402
-from export.bernoulli import Settings  # noqa: E402
 from export.datasets import adult, mnist  # noqa: E402
 from export.datasets.labelled import TEST, TRAIN, VALID  # noqa: E402
 from export.networks.bernoulli import BernoulliVAE, DigitVAE, TableVAE  # noqa: E402
 from export.public_latents import separability  # noqa: E402
-from privsdk.bundle import Bundle  # noqa: E402
 from privsdk.errors import TrainingDataError  # noqa: E402
 from privsdk.samples.tables import Numbers  # noqa: E402
 
@@ -72,19 +67,6 @@ def write_rows(folder: Path, training: int = 480, test: int = 60) -> Path:
             lines.append(", ".join(fields))
         (folder / name).write_text("\n".join(lines) + "\n\n")
     return folder
-
-
-@pytest.fixture
-def export(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``python -m export`` with these arguments."""
-
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 0
-
-    return run
 
 
 def test_digits_are_read(tmp_path: Path) -> None:
@@ -204,62 +186,6 @@ def test_latents_of_another_shape_are_told_apart() -> None:
     real, like, wider = (spread * rng.standard_normal((1500, 4)).astype(np.float32) for spread in (1, 1, 2))
     assert all(0.45 < auroc < 0.55 for auroc in separability(real, like, seed=0).values())
     assert all(auroc > 0.75 for auroc in separability(real, wider, seed=0).values())
-
-
-@pytest.mark.slow
-def test_made_up_digits_become_a_bundle(
-    tmp_path: Path, export: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, out, place = write_digits(tmp_path / "data"), tmp_path / "run", tmp_path / "bundles" / "digits"
-    place.parent.mkdir()
-    command = ("recipe", "digits", "--data", data, "--out", out, "--bundle", place, "--flow-steps", 60)
-    export(*command, "--epochs", 40, "--public-latents", 1000)
-    assert "Digit, accuracy: " in capsys.readouterr().out
-    bundle = Bundle.open(place)
-    bundle.verify()
-    assert (bundle.kind, bundle.sample_shape, bundle.latent_size) == ("digits", (28, 28), 10)
-    assert bundle.manifest["groups"] == {"Digit": list(mnist.DIGITS)}
-    assert len(bundle.public) == 1000
-    test = mnist.load(data).part(TEST)
-    latents = bundle.encode(test.samples)
-    said = bundle.scores.scores(latents.mean) > 0
-    assert (said == test.labels).mean() > 0.95
-    made = bundle.decode(latents.mean)
-    assert made.shape == test.samples.shape
-    assert np.abs(made.astype(int) - test.samples).mean() < 25
-    # What is trained already is not trained again, and other settings do not go on with it.
-    before = (out / "vae" / "last.pt").stat().st_mtime_ns
-    export(*command, "--epochs", 40, "--public-latents", 1000)
-    assert (out / "vae" / "last.pt").stat().st_mtime_ns == before
-    assert Bundle.open(place).digest == bundle.digest
-    with pytest.raises(TrainingDataError, match="holds a run with other settings"):
-        Settings.of("digits", data, 41, 60, 1000, 0).begin(out)
-    write_digits(data, training=500)
-    with pytest.raises(TrainingDataError, match="holds a run with other settings or data"):
-        Settings.of("digits", data, 40, 60, 1000, 0).begin(out)
-
-
-@pytest.mark.slow
-def test_made_up_rows_become_a_bundle(tmp_path: Path, export: Callable[..., None]) -> None:
-    data, out, place = write_rows(tmp_path / "data"), tmp_path / "run", tmp_path / "rows"
-    export(
-        *("recipe", "table", "--data", data, "--out", out, "--bundle", place),
-        *("--epochs", 100, "--flow-steps", 60, "--public-latents", 1000),
-    )
-    bundle = Bundle.open(place)
-    bundle.verify()
-    assert (bundle.kind, bundle.sample_shape, bundle.latent_size) == ("table", (109,), 30)
-    assert "groups" not in json.loads((place / "manifest.json").read_text())
-    test = adult.load(data).part(TEST)
-    latents = bundle.encode(test.samples)
-    said = bundle.scores.scores(latents.mean) > 0
-    assert (said == test.labels)[:, 0].mean() > 0.95
-    for group in np.split(bundle.decode(latents.mean), np.cumsum(adult.SIZES)[:-1], axis=1):
-        assert set(np.unique(group)) <= {0, 1}
-        assert (group.sum(axis=1) == 1).all()
-    card = (place / "MODEL_CARD.md").read_text()
-    assert "for rows of a table, frozen" in card
-    assert "408 rows of 408 people in the train partition" in card
 
 
 def test_what_the_bundle_says_of_adults_columns_is_true_of_the_rows() -> None:
