@@ -1,4 +1,4 @@
-"""Makes ``people.csv``: rows of nobody, decoded from public latents of the bundle ``adult``, with labels drawn for them.
+"""Makes ``people.csv``: rows of nobody, decoded from public latents of the bundle ``adult``, with labels drawn too.
 
     python examples/make_people.py examples/people.csv
 """

@@ -104,8 +104,8 @@ TEXT = """
 The paper's argument is that an encoder is trained once and only a filter for each pair of labels. On rows of a table
 an end-to-end baseline is a small network that is trained in a quarter of a minute, and the default filter takes a
 quarter of that: the target of a hundredth is missed by a factor of 25. It needs no rows of anybody, but keeps a
-megabyte a pair, most of it the public flow. What would settle it: the same on faces, where the encoder takes most of
-an hour (docs/training.md) and the filter five seconds; no end-to-end baseline was trained there.
+megabyte a pair, most of it the public flow. What would settle it: the same on faces, where training an encoder takes
+hours (docs/training.md) and fitting a filter five seconds; no end-to-end baseline was trained there.
 """
 
 EXPERIMENT = Experiment("Cost: what one more pair of labels takes", TEXT, measure)
