@@ -1,6 +1,6 @@
 """Makes ``people.csv``: rows of nobody, decoded from public latents of the bundle ``adult``, with labels drawn too.
 
-    python examples/make_people.py examples/people.csv
+python examples/make_people.py examples/people.csv
 """
 
 from __future__ import annotations
