@@ -146,6 +146,11 @@ def privatize(
                     "--labels, --preview, --recursive, --aligned, --faces, --names and --format are of images: leave "
                     "them out"
                 )
+            if opened.table is not None and max_leakage is not None and utility_column == "keep":
+                raise privsdk.UsageError(
+                    "--max-leakage is of the rows alone, and a utility column beside them tells more: add "
+                    "--utility-column drop"
+                )
             plan = privsdk.Plan((Path(paths[0]),), privsdk.plan_file(paths[0], output))
         else:
             if (private_column, utility_column, order) != ("drop", "keep", "shuffled"):
@@ -622,9 +627,8 @@ def _print_file(done: privsdk.FileRelease, privatizer: privsdk.Privatizer) -> No
             "output": str(done.path),
             "released": done.samples,
             "left_out": list(done.left_out),
-            "refused": [
-                {"source": each.source, "reason": each.reason, "detail": each.detail} for each in done.refusals
-            ],
+            "as_given": list(done.as_given),
+            "refused": _reasons(done.refusals),
             "bundle": privatizer.bundle.digest,
             "record": privatizer.record,
         }
@@ -640,20 +644,24 @@ def _file_in_words(done: privsdk.FileRelease, privatizer: privsdk.Privatizer) ->
     text = f"{_count(done.samples, noun)} released to {done.path}."
     if done.left_out:
         text += f" Left out: {', '.join(done.left_out)}."
-    if done.refusals:
-        reasons = Counter(refusal.reason for refusal in done.refusals)
-        named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        text += f" {_count(len(done.refusals), noun)} refused: {named}."
+    text += _refused_in_words(done.refusals, noun)
+    if done.as_given:
+        text += (
+            f"\nAs it was given: {', '.join(done.as_given)}. What that tells beside the rows is not in what follows."
+        )
     return f"{text}\n{_in_words(privatizer)}"
 
 
 def _counted(released: Sequence[privsdk.Release], refused: Sequence[privsdk.Refusal], output: Path, noun: str) -> str:
-    text = f"{_count(len(released), noun)} released to {output}."
-    if refused:
-        reasons = Counter(refusal.reason for refusal in refused)
-        named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        text += f" {_count(len(refused), 'photo')} refused: {named}."
-    return text
+    return f"{_count(len(released), noun)} released to {output}.{_refused_in_words(refused, 'photo')}"
+
+
+def _refused_in_words(refused: Sequence[privsdk.Refusal], noun: str) -> str:
+    if not refused:
+        return ""
+    reasons = Counter(refusal.reason for refusal in refused)
+    named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f" {_count(len(refused), noun)} refused: {named}."
 
 
 def _in_words(privatizer: privsdk.Privatizer) -> str:

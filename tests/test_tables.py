@@ -321,6 +321,11 @@ def test_the_command_line(bundle: Bundle, privatizer: Privatizer, tmp_path: Path
     assert done.exit_code == 1
     assert f"5 rows released to {output}. Left out: fnlwgt, relationship, sex. 1 row refused: 1 bad-row." in done.stdout
     assert "line 7: Race is 'Martian'" in done.stderr
+    assert "As it was given: income." in done.stdout
+    # What was measured is of the rows alone.
+    done = run(app, [*begin, "--output", str(tmp_path / "bound.csv"), "--max-leakage", "0.99"])
+    assert (done.exit_code, "add --utility-column drop" in done.stderr) == (2, True)
+    assert not (tmp_path / "bound.csv").exists()
     done = run(app, [*begin, "--output", str(tmp_path / "again.csv"), "--json", "--order", "kept"])
     assert json.loads(done.stdout)["released"] == 5
     for more in (["--names", "keep"], ["--preview", "p.png"], ["--labels", "l.csv"], [str(path)]):

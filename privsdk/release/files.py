@@ -35,11 +35,15 @@ AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class FileRelease:
-    """A file that was released: ``samples`` of them, without the columns ``left_out``; ``refusals`` are the others."""
+    """A file that was released: ``samples`` of them, without the columns ``left_out``; ``refusals`` are the others.
+
+    ``as_given`` are columns of utility labels, which leave as they were.
+    """
 
     path: Path
     samples: int
     left_out: tuple[str, ...]
+    as_given: tuple[str, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -103,7 +107,8 @@ def release_table(
     places = _ordered(len(released), order)
     _write(target, write_table(header, [[column[row] for column in columns] for row in places], rows.delimiter))
     left_out = tuple(name for name in rows.header if name not in header)
-    return FileRelease(target, len(released), left_out, tuple(sorted(refusals, key=lambda one: one.position)))
+    as_given = tuple(column.name for column in table.labels if column.attribute in kept)
+    return FileRelease(target, len(released), left_out, as_given, tuple(sorted(refusals, key=lambda one: one.position)))
 
 
 def release_idx(
@@ -133,7 +138,7 @@ def release_idx(
     released = released[[row not in refused for row in range(len(digits))]]
     _require_any(len(released), refusals)
     _write(target, idx_bytes(released[_ordered(len(released), order)], packed=target.suffix == ".gz"))
-    return FileRelease(target, len(released), (), refusals)
+    return FileRelease(target, len(released), (), (), refusals)
 
 
 def _privatized(
