@@ -64,9 +64,9 @@ def release_table(
     What leaves are the columns that the bundle knows as inputs, each with a cell of the decoded row: a category, or the
     typical number of a bin.  A column of a private label does not leave, nor one that says it outright; with
     ``"resample"`` the former holds what the released row makes likely, drawn by the device's key.  A column of a
-    utility label leaves as it was given, unless it is to be dropped; whoever sees it can tell of the private label what
-    the utility label itself tells.  All other columns stay here.  ``output`` is ``<name>-released.csv`` beside the file
-    without it; ``on_progress`` is called with the stage, rows done and all; ``cancel`` before each part.
+    utility label leaves as it was given, unless it is to be dropped; whoever sees it can tell of the private label at
+    least what the utility label itself tells.  All other columns stay here.  ``output`` is ``<name>-released.csv``
+    beside the file without it; ``on_progress`` gets the stage, rows done and all; ``cancel`` is asked before each part.
 
     The file is there whole or not at all.  Raises UsageError (OutputExistsError), CancelledError, and the Refusal of
     the first row where none at all could be released.
