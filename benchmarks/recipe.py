@@ -57,7 +57,7 @@ def untrained(images: LabelledImages, latent: int, linear: bool, seed: int) -> V
 def finished(images: LabelledImages, latent: int, checkpoint: Path) -> VAE:
     """The VAE of a checkpoint."""
     vae = VAE(latent, len(images.attributes))
-    vae.load_state_dict(torch.load(checkpoint, weights_only=True)["vae"])
+    vae.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["vae"])
     return vae.to(memory_format=torch.channels_last).eval()
 
 

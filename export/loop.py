@@ -81,7 +81,7 @@ def train(
     everything: dict[str, Stateful] = {**parts, **optimizers}
     begin, best_loss = 0, math.inf
     if last.exists():
-        state = torch.load(last, weights_only=True)
+        state = torch.load(last, weights_only=True, map_location="cpu")
         for name, part in everything.items():
             part.load_state_dict(state[name])
         begin, best_loss = state["step"], state["best_loss"]
@@ -117,7 +117,7 @@ def train(
             flush=True,
         )
         sums, logged = {}, number + 1
-    state = torch.load(best, weights_only=True)
+    state = torch.load(best, weights_only=True, map_location="cpu")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     draw_curves(folder / "log.csv", folder / "curves.png")

@@ -55,7 +55,7 @@ def lipschitz_penalty(decoder: torch.nn.Module, z: Tensor, bound: float) -> Tens
     squared; a decoder that does not change at all would be no decoder.  The decoder is taken in evaluation mode, as it
     is used: batch normalisation would let a row's rate depend on the others, and learn its means from mixtures.
     """
-    eps = torch.rand(len(z), 1)
+    eps = torch.rand(len(z), 1, device=z.device)
     z_mix = (eps * z + (1 - eps) * torch.randn_like(z)).detach().requires_grad_()
     was_training = decoder.training
     rates = rate_of_change(decoder.eval(), z_mix)

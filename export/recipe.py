@@ -73,6 +73,7 @@ class Settings:
     flow_steps: int
     public_latents: int
     seed: int
+    network: str = "residual"
 
     def check(self, out: Path) -> None:
         """Looks whether a run with these settings can begin in ``out``, or go on there.
@@ -141,7 +142,7 @@ def train_networks(settings: Settings, images: LabelledImages, out: Path) -> VAE
     """Teachers, VAE and sharpened decoder; each resumes, or is loaded where it is finished."""
     teacher, taught = train_teachers(images, out / "teachers", settings.teacher_epochs, seed=settings.seed)
     torch.manual_seed(settings.seed)
-    vae = VAE(settings.latent, len(images.attributes))
+    vae = VAE(settings.latent, len(images.attributes), settings.network)
     vae = train_vae(images, teacher, taught, vae, out / "vae", settings.epochs, seed=settings.seed)
     return sharpen(images, teacher, vae, out / "sharpen", settings.sharpen_epochs, seed=settings.seed)
 
@@ -151,8 +152,8 @@ def trained(settings: Settings, images: LabelledImages, out: Path) -> VAE:
     best = out / "sharpen" / "best.pt"
     if not best.is_file():
         raise TrainingDataError(f"{best} is missing: run `python -m export train faces --out {out}` first")
-    vae = VAE(settings.latent, len(images.attributes))
-    vae.load_state_dict(torch.load(best, weights_only=True)["vae"])
+    vae = VAE(settings.latent, len(images.attributes), settings.network)
+    vae.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["vae"])
     return as_exported(vae)
 
 

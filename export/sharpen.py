@@ -20,7 +20,7 @@ from export.networks.blocks import to_input, to_pixels
 from export.networks.critic import Critic
 from export.networks.teacher import Teacher
 from export.realism import frechet_distance, mean_gradient
-from export.train import LIPSCHITZ_EVERY, LIPSCHITZ_ROWS, RECIPE, VAE, Weights, mirrored, mixed_precision
+from export.train import LIPSCHITZ_EVERY, LIPSCHITZ_ROWS, RECIPE, VAE, Weights, accelerator, mirrored, mixed_precision
 
 FEATURES_WEIGHT = 30.0
 # The critic's two pulls on the image (patches, features), as shares of the pull of squared error and features together.
@@ -41,21 +41,24 @@ def sharpen(
 
     "Most real" is the least Fréchet distance between real and reconstructed images in the teacher's features.  Of
     ``weights`` the gradient penalty goes on here: what the critic asks for would else make the decoder steeper.
-    Encoder and linear path of ``vae`` stay frozen.
+    The encoder of ``vae`` stays frozen, and so do layers of the decoder with weights of their own for each pixel.
     """
     training, validation = images.part(TRAIN), images.part(VALID)
     batch = min(batch, len(training))
     torch.manual_seed(seed)
+    device = accelerator()
+    vae = vae.to(device)
     vae.encoder.eval().requires_grad_(False)
-    # The linear path has weights of its own for each pixel: asked for texture, it answers with a lattice of dots.
-    vae.decoder.linear.requires_grad_(False)
+    # Asked for texture, layers with weights of their own for each pixel answer with a lattice of dots.
+    for layer in vae.decoder.per_pixel():
+        layer.requires_grad_(False)
     schedule = Schedule(
         len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=4e-4, warmup=0.05, seed=seed
     )
     decoder_optimizer = torch.optim.AdamW(vae.decoder.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
-    pixels = torch.from_numpy(training.pixels)
+    pixels = torch.from_numpy(training.pixels).to(device)
     matching = FeatureMatching(teacher, to_input(pixels[:512]))
-    critic = Critic([len(spread) for spread in matching.spreads]).to(memory_format=torch.channels_last)
+    critic = Critic([len(spread) for spread in matching.spreads]).to(device, memory_format=torch.channels_last)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), betas=(0.5, 0.99), weight_decay=0.0)
     real_features = pooled_features(teacher, validation.pixels)
     real_gradient = mean_gradient(validation.pixels)
@@ -126,7 +129,7 @@ def reconstructions(vae: VAE, pixels: np.ndarray, batch: int = 256) -> np.ndarra
     made = []
     for begin in range(0, len(pixels), batch):
         with mixed_precision():
-            mean, _ = vae.encoder(to_input(torch.from_numpy(pixels[begin : begin + batch])))
+            mean, _ = vae.encoder(to_input(torch.from_numpy(pixels[begin : begin + batch]).to(accelerator())))
             made.append(to_pixels(vae.decoder(mean).float()))
     return np.concatenate(made)
 
@@ -138,6 +141,7 @@ def pooled_features(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> n
     features = []
     for begin in range(0, len(pixels), batch):
         with mixed_precision():
-            last = teacher.features(to_input(torch.from_numpy(pixels[begin : begin + batch])), len(teacher.stages))[-1]
-        features.append(last.float().mean(dim=(2, 3)))
+            part = to_input(torch.from_numpy(pixels[begin : begin + batch]).to(accelerator()))
+            last = teacher.features(part, len(teacher.stages))[-1]
+        features.append(last.float().mean(dim=(2, 3)).cpu())
     return torch.cat(features).numpy()

@@ -69,7 +69,7 @@ def as_exported(vae: Network) -> Network:
 
     Variances of batch norms stay as they are: the smallest would vanish in float16.
     """
-    rounded = copy.deepcopy(vae).eval().to(memory_format=torch.contiguous_format)
+    rounded = copy.deepcopy(vae).cpu().eval().to(memory_format=torch.contiguous_format)
     with torch.no_grad():
         for parameter in rounded.parameters():
             parameter.copy_(parameter.half().float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,25 +23,32 @@ from export.losses import (
 )
 from export.networks.blocks import to_input, to_stored
 from export.networks.teacher import Teacher
+from export.networks.dense import DenseDecoder, DenseEncoder
 from export.networks.vae import SIDE, Decoder, Encoder
 from privsdk.errors import TrainingDataError
 
 
+def accelerator() -> torch.device:
+    """Where images are trained on: an NVIDIA GPU where torch finds one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def mixed_precision() -> torch.autocast:
-    """bfloat16 where it is safe: three times as fast on a CPU that has the instructions.
+    """bfloat16 where it is safe: on a GPU, and three times as fast on a CPU that has the instructions.
 
     On one that has not it is emulated, ten times as slowly as float32, which is used there.
     """
-    has_instructions = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_instructions)
+    device = accelerator().type
+    has_instructions = device == "cuda" or torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=has_instructions)
 
 
 def jittered(x: Tensor) -> Tensor:
     """Mirrored at random, shifted by up to 3 pixels, brightness and colours changed; x float [N, 3, H, W]."""
     count = len(x)
     x = shifted(mirrored(x), most=3)
-    gain = 1 + 0.3 * (torch.rand(count, 1, 1, 1) - 0.5) + 0.1 * (torch.rand(count, 3, 1, 1) - 0.5)
-    return (x * gain + 0.2 * (torch.rand(count, 1, 1, 1) - 0.5)).clamp(0, 1)
+    light, colour, offset = (torch.rand(count, each, 1, 1, device=x.device) - 0.5 for each in (1, 3, 1))
+    return (x * (1 + 0.3 * light + 0.1 * colour) + 0.2 * offset).clamp(0, 1)
 
 
 def shifted(x: Tensor, most: int) -> Tensor:
@@ -53,7 +61,7 @@ def shifted(x: Tensor, most: int) -> Tensor:
 
 def mirrored(x: Tensor) -> Tensor:
     """Each image of x, float [N, 3, H, W], left as it is or mirrored, at random."""
-    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
+    return torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x, x.flip(3))
 
 
 def halves(images: LabelledImages, seed: int = 0) -> np.ndarray:
@@ -97,17 +105,18 @@ def train_teacher(
     """Train one attribute network on pixels; returns it in evaluation mode."""
     batch = min(batch, len(training))
     torch.manual_seed(seed)
-    teacher = Teacher(len(training.attributes)).to(memory_format=torch.channels_last)
+    device = accelerator()
+    teacher = Teacher(len(training.attributes)).to(device, memory_format=torch.channels_last)
     steps = max(1, epochs * (len(training) // batch))
     schedule = Schedule(len(training), batch, steps, peak=2e-3, warmup=0.25, seed=seed)
     optimizer = torch.optim.AdamW(teacher.parameters(), weight_decay=0.02)
-    pixels, labels = torch.from_numpy(training.pixels), torch.from_numpy(training.labels).float()
+    pixels, labels = (torch.from_numpy(one).to(device) for one in (training.pixels, training.labels))
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         teacher.train()
         with mixed_precision():
             logits = teacher(jittered(to_input(pixels[rows])))
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[rows])
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[rows].float())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(teacher.parameters(), 5.0)
@@ -132,7 +141,8 @@ def attribute_logits(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> 
     logits = []
     for begin in range(0, len(pixels), batch):
         with mixed_precision():
-            logits.append(teacher(to_input(torch.from_numpy(pixels[begin : begin + batch]))).float())
+            part = torch.from_numpy(pixels[begin : begin + batch]).to(accelerator())
+            logits.append(teacher(to_input(part)).float().cpu())
     return torch.cat(logits)
 
 
@@ -158,24 +168,33 @@ LIPSCHITZ_EVERY = 8
 LIPSCHITZ_ROWS = 16
 
 
+NETWORKS: Mapping[str, tuple[type[Encoder | DenseEncoder], type[Decoder | DenseDecoder]]] = {
+    "residual": (Encoder, Decoder),
+    "dense": (DenseEncoder, DenseDecoder),
+}
+
+
 class VAE(nn.Module):
-    """Encoder, decoder and the linear attribute heads that shape the latent mean while training."""
+    """Encoder, decoder and the linear attribute heads that shape the latent mean while training.
+
+    ``network`` is one of NETWORKS: "residual", our own, or "dense", the paper's.
+    """
 
     sample_shape: tuple[int, ...] = (SIDE, SIDE, 3)
     to_input = staticmethod(to_input)
     to_samples = staticmethod(to_stored)
 
-    def __init__(self, latent: int, attributes: int) -> None:
+    def __init__(self, latent: int, attributes: int, network: str = "residual") -> None:
         super().__init__()
-        self.encoder = Encoder(latent)
-        self.decoder = Decoder(latent)
+        encoder, decoder = NETWORKS[network]
+        self.encoder, self.decoder = encoder(latent), decoder(latent)
         self.heads = nn.Linear(latent, attributes)
 
 
 def train_vae(
     images: LabelledImages,
-    teacher: Teacher,
-    taught: Tensor,
+    teacher: Teacher | None,
+    taught: Tensor | None,
     vae: VAE,
     folder: Path,
     epochs: float = 24,
@@ -186,17 +205,19 @@ def train_vae(
     """Train encoder and decoder together; returns the best on the valid partition, in evaluation mode.
 
     ``taught`` is float32 [N, attributes], what the attribute heads are to say of the N training images; ``teacher``
-    is where reconstructions are compared.
+    is where reconstructions are compared.  Each is None where ``weights`` has nothing for it.
     """
+    device = accelerator()
     training, validation = images.part(TRAIN), images.part(VALID)
     batch = min(batch, len(training))
-    vae = vae.to(memory_format=torch.channels_last)
+    vae = vae.to(device, memory_format=torch.channels_last)
     schedule = Schedule(
         len(training), batch, max(1, int(epochs * (len(training) // batch))), peak=2e-3, warmup=0.03, seed=seed
     )
     optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.01)
-    pixels = torch.from_numpy(training.pixels)
-    matching = FeatureMatching(teacher, to_input(pixels[:512]))
+    pixels = torch.from_numpy(training.pixels).to(device)
+    matching = FeatureMatching(teacher, to_input(pixels[:512])) if teacher is not None else None
+    answers = taught.to(device) if taught is not None else None
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.train()
@@ -207,20 +228,20 @@ def train_vae(
             reconstructed = vae.decoder(z).float()
             # Half of the rows are enough for the features, which cost a third of a step.
             half = len(x) // 2
-            features = matching(x[:half], reconstructed[:half]) if weights.features else torch.zeros(())
+            features = matching(x[:half], reconstructed[:half]) if matching is not None and weights.features else None
         terms = {
             "squared error": squared_error(x, reconstructed),
             "divergence": divergence_from_prior(mean, log_variance),
-            "attributes": attribute_loss(vae.heads(mean), taught[rows]),
-            "features": features,
         }
         early = number < 0.5 * schedule.steps
-        loss = (
-            terms["squared error"]
-            + (weights.divergence if early else weights.last_divergence) * terms["divergence"]
-            + weights.attributes * terms["attributes"]
-            + weights.features * terms["features"]
-        )
+        divergence = weights.divergence if early else weights.last_divergence
+        loss = terms["squared error"] + divergence * terms["divergence"]
+        if answers is not None:
+            terms["attributes"] = attribute_loss(vae.heads(mean), answers[rows])
+            loss = loss + weights.attributes * terms["attributes"]
+        if features is not None:
+            terms["features"] = features
+            loss = loss + weights.features * features
         if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
             # The penalty costs three passes, so it is taken on some rows of some steps and weighs the more.
             terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], weights.lipschitz_bound)
@@ -236,8 +257,8 @@ def train_vae(
         vae.eval()
         error = divergence = cross_entropy = correct = 0.0
         for begin in range(0, len(validation), 256):
-            x = to_input(torch.from_numpy(validation.pixels[begin : begin + 256]))
-            truth = torch.from_numpy(validation.labels[begin : begin + 256]).float()
+            x = to_input(torch.from_numpy(validation.pixels[begin : begin + 256]).to(device))
+            truth = torch.from_numpy(validation.labels[begin : begin + 256]).to(device).float()
             with mixed_precision():
                 mean, log_variance = vae.encoder(x)
                 reconstructed = vae.decoder(mean).float().clamp(0, 1)

@@ -13,9 +13,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows of one partition: ``x`` float32 [N, D] in [0, 1], and labels 0 or 1, int64 [N] each."""
+    """What is in one partition: labels 0 or 1, int64 [N] each, and ``x``.
 
-    x: Floats
+    Of rows ``x`` is float32 [N, D] in [0, 1]; of images, which one baseline takes, uint8 [N, H, W, 3].
+    """
+
+    x: Floats | NDArray[np.uint8]
     private: NDArray[np.int64]
     utility: NDArray[np.int64]
 

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +35,9 @@ from benchmarks.baselines.training import (
     tensors,
     without_gradients,
 )
-from export.losses import cross_entropy
+from export.losses import cross_entropy, squared_error
+from export.networks import vae
+from export.networks.blocks import to_input
 
 PASSES = 30
 UTILITY = 1.0
@@ -42,16 +47,54 @@ NOISE = 0.3
 ADVERSARY_STEPS = 2  # for each of the encoder's
 
 
-class LAFTR(nn.Module):
-    def __init__(self, inputs: int) -> None:
+@dataclass(frozen=True)
+class Networks:
+    """How f and k are made for one kind of sample: f gives [N, latent], k takes [N, latent + 1].
+
+    ``to_input`` turns what ``Samples`` hold into what both work on; ``loss`` is L_Dec.
+    """
+
+    latent: int
+    encoder: Callable[[], nn.Module]
+    decoder: Callable[[], nn.Module]
+    to_input: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+def of_rows(inputs: int) -> Networks:
+    """For rows float [N, ``inputs``] in [0, 1]."""
+    encoder, decoder = partial(perceptron, inputs, LATENT), partial(perceptron, LATENT + 1, inputs)
+    return Networks(LATENT, encoder, decoder, lambda x: x, cross_entropy)
+
+
+class FaceEncoder(nn.Module):
+    """The mean of the encoder that ships."""
+
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        self.encoder = perceptron(inputs, LATENT)  # f
-        self.classifier = perceptron(LATENT, 1)  # g
-        self.decoder = perceptron(LATENT + 1, inputs)  # k
+        self.posterior = vae.Encoder(latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.posterior(x)[0]
+
+
+def of_faces() -> Networks:
+    """For images uint8 [N, 64, 64, 3], with networks as large as those of the bundle that ships."""
+    latent = 50
+    return Networks(latent, partial(FaceEncoder, latent), partial(vae.Decoder, latent + 1), to_input, squared_error)
+
+
+class LAFTR(nn.Module):
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.networks = networks
+        self.encoder = networks.encoder()  # f
+        self.classifier = perceptron(networks.latent, 1)  # g
+        self.decoder = networks.decoder()  # k
 
     def encoded(self, x: Tensor) -> Tensor:
-        """f(x) with its noise, [B, LATENT]."""
-        mean = torch.tanh(self.encoder(x))
+        """f(x) with its noise, [B, latent]."""
+        mean = torch.tanh(self.encoder(self.networks.to_input(x)))
         return mean + NOISE * torch.randn_like(mean)
 
 
@@ -65,13 +108,13 @@ def told(logits: Tensor, private: Tensor) -> Tensor:
     return math.log(2) - sum(wrong) / 2
 
 
-def train(samples: Samples, seed: int) -> tuple[LAFTR, nn.Module]:
+def train(samples: Samples, networks: Networks, passes: int, seed: int) -> tuple[LAFTR, nn.Module]:
     """The networks, and the adversary as the game left it."""
     torch.manual_seed(seed)
-    model, adversary = LAFTR(samples.x.shape[1]), perceptron(LATENT, 1)
+    model, adversary = LAFTR(networks), perceptron(networks.latent, 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     against = torch.optim.Adam(adversary.parameters(), lr=RATE)  # its rate stays: it must keep up to the end
-    for x, private, utility in batches(samples, PASSES, optimizer):
+    for x, private, utility in batches(samples, passes, optimizer):
         z = model.encoded(x)
         for _ in range(ADVERSARY_STEPS):
             descend(against, -told(adversary(z.detach()), private))
@@ -79,15 +122,20 @@ def train(samples: Samples, seed: int) -> tuple[LAFTR, nn.Module]:
         descend(
             optimizer,
             UTILITY * label_loss(model.classifier(z), utility)
-            + RECONSTRUCTION * cross_entropy(x, reconstructed)
+            + RECONSTRUCTION * networks.loss(networks.to_input(x), reconstructed)
             + FAIRNESS * told(adversary(z), private),
         )
-    return model, adversary
+    return model.eval(), adversary
 
 
 def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
+    return fitted(train_samples, valid, of_rows(valid.x.shape[1]), PASSES, seed)
+
+
+def fitted(train_samples: Samples, valid: Samples, networks: Networks, passes: int, seed: int) -> Representation:
+    """Trained with these networks, in so many passes over the samples."""
     began = time.perf_counter()
-    model, adversary = train(train_samples, seed)
+    model, adversary = train(train_samples, networks, passes, seed)
     seconds = time.perf_counter() - began
     with torch.no_grad():
         x, private, utility = tensors(valid)
@@ -96,8 +144,9 @@ def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
             "accuracy of its own adversary": accuracy(adversary(z), private),
             "accuracy of its own classifier": accuracy(model.classifier(z), utility),
         }
+        example = networks.to_input(x[:1])
     return Representation(
         without_gradients(lambda batch: model.encoded(batch.x), seed),
-        cost(nn.ModuleList([model, adversary]), model.encoder, valid.x.shape[1], seconds),
+        cost(nn.ModuleList([model, adversary]), model.encoder, example, seconds),
         notes,
     )

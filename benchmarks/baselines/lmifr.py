@@ -112,6 +112,6 @@ def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
     names = ("C1", "C2", "multiplier of C1", "multiplier of C2")
     return Representation(
         without_gradients(lambda batch: drawn(*model.q(batch)), seed),
-        cost(nn.ModuleList([model, adversary]), model.encoder, valid.x.shape[1] + 1, seconds),
+        cost(nn.ModuleList([model, adversary]), model.encoder, torch.zeros(1, valid.x.shape[1] + 1), seconds),
         dict(zip(names, torch.cat([found, multipliers.values]).tolist(), strict=True)),
     )

@@ -93,6 +93,6 @@ def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
     everything = nn.ModuleList([trained.generator, trained.private, trained.utility])
     return Representation(
         without_gradients(lambda batch: trained.generator(batch.x), seed),
-        cost(everything, trained.generator, x.shape[1], seconds),
+        cost(everything, trained.generator, x[:1], seconds),
         notes,
     )

@@ -91,9 +91,9 @@ def without_gradients(network: Callable[[Batch], Tensor], seed: int) -> Callable
     return represent
 
 
-def cost(trained: nn.Module, used: nn.Module, inputs: int, seconds: float) -> Cost:
-    """Of a training of all of ``trained``, of which ``used`` makes a representation of [1, ``inputs``]."""
-    return Cost(parameters(trained), multiply_adds(used, torch.zeros(1, inputs)), 4 * parameters(used), seconds)
+def cost(trained: nn.Module, used: nn.Module, example: Tensor, seconds: float) -> Cost:
+    """Of a training of all of ``trained``, of which ``used`` makes a representation of ``example`` [1, ...]."""
+    return Cost(parameters(trained), multiply_adds(used, example), 4 * parameters(used), seconds)
 
 
 def parameters(module: nn.Module) -> int:

@@ -61,6 +61,6 @@ def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
         notes = {"negative ELBO": float(model.loss(tensors(valid).x))}
     return Representation(
         without_gradients(lambda batch: model.encoder(batch.x)[0], seed),
-        cost(model, model.encoder, valid.x.shape[1], seconds),
+        cost(model, model.encoder, torch.zeros(1, valid.x.shape[1]), seconds),
         notes,
     )

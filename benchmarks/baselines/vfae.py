@@ -125,6 +125,6 @@ def fit(train_samples: Samples, valid: Samples, seed: int) -> Representation:
         }
     return Representation(
         without_gradients(lambda batch: model.q1(batch)[0], seed),
-        cost(model, model.encoder, valid.x.shape[1] + 1, seconds),
+        cost(model, model.encoder, torch.zeros(1, valid.x.shape[1] + 1), seconds),
         notes,
     )

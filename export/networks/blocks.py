@@ -19,7 +19,7 @@ def to_stored(x: Tensor) -> Tensor:
 
 def to_pixels(x: Tensor) -> np.ndarray:
     """:func:`to_stored` as a NumPy array."""
-    return to_stored(x).contiguous().numpy()
+    return to_stored(x).contiguous().cpu().numpy()
 
 
 class ResidualBlock(nn.Module):
@@ -44,11 +44,14 @@ def multiply_adds(network: nn.Module, example: Tensor) -> int:
     """Multiply-adds of the convolutions and linear layers for one forward pass of ``example`` [1, ...]."""
     count = 0
 
-    def add(module: nn.Module, _: object, output: Tensor) -> None:
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal count
         if isinstance(module, nn.Conv2d):
             per_output = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
             count += output.numel() * per_output
+        elif isinstance(module, nn.ConvTranspose2d):
+            per_input = module.out_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+            count += inputs[0].numel() * per_input
         elif isinstance(module, nn.Linear):
             count += output.numel() * module.in_features
 

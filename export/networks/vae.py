@@ -12,6 +12,15 @@ SIDE = 64
 HALF = SIDE // 2
 
 
+def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
+    """An encoder's last layer, float [N, 2 * latent], as mean and log-variance, float32 [N, latent] each.
+
+    The bounds are far outside what training reaches: they keep exp() finite on images unlike any photo.
+    """
+    mean, log_variance = output.float().chunk(2, dim=1)
+    return mean, log_variance.clamp(-12.0, 4.0)
+
+
 class Encoder(nn.Module):
     """float [N, 3, 64, 64] in [0, 1] to mean and log-variance, float [N, latent] each.
 
@@ -36,10 +45,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = 2 * x - 1
-        mean, log_variance = self.output(self.convolutions(x)).float().chunk(2, dim=1)
-        mean = mean + self.linear(F.avg_pool2d(x, 2).flatten(1)).float()
-        # Bounds far outside what training reaches: they keep exp() finite on images unlike any photo.
-        return mean, log_variance.clamp(-12.0, 4.0)
+        mean, log_variance = bounded(self.output(self.convolutions(x)))
+        return mean + self.linear(F.avg_pool2d(x, 2).flatten(1)).float(), log_variance
 
 
 class Decoder(nn.Module):
@@ -86,6 +93,10 @@ class Decoder(nn.Module):
         )
         for parameter in self.convolutions[-1].parameters():
             nn.init.zeros_(parameter)
+
+    def per_pixel(self) -> list[nn.Module]:
+        """Layers with weights of their own for each pixel."""
+        return [self.linear]
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.input(z).reshape(-1, self.top, 4, 4).contiguous(memory_format=torch.channels_last)
