@@ -42,7 +42,7 @@ class Domain:
 
     def __init__(self, name: str, bundle: str, data: Path, runs: Path, threads: int) -> None:
         self.name = name
-        self._opened_as = bundle
+        self.opened_as = bundle
         self.bundle = privsdk.Bundle.open(bundle, threads)
         self.folder = runs / f"frontier-{name}-{self.bundle.digest[:12]}"
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class Domain:
 
     def reopened(self, threads: int) -> privsdk.Bundle:
         """The bundle again, with so many threads."""
-        return privsdk.Bundle.open(self._opened_as, threads)
+        return privsdk.Bundle.open(self.opened_as, threads)
 
     @cached_property
     def images(self) -> LabelledImages:

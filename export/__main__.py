@@ -55,6 +55,10 @@ SharpenEpochs = Annotated[
 FlowSteps = Annotated[int, typer.Option(min=1, help="Steps for the public flow.")]
 PublicLatents = Annotated[int, typer.Option(min=1000, help="How many public latents the bundle carries.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed repeats the run.")]
+Network = Annotated[
+    Literal["residual", "dense"],
+    typer.Option(help="Encoder and decoder: ours, or the paper's own, which is twelve times as large and wants a GPU."),
+]
 
 
 @app.command("download")
@@ -81,9 +85,10 @@ def train_faces(
     flow_steps: FlowSteps = 2000,
     public_latents: PublicLatents = 18_000,
     seed: Seed = 0,
+    network: Network = "residual",
 ) -> None:
     """Teachers, encoder and decoder on images in the official CelebA layout."""
-    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed, network
     begin(Settings(str(data), "", digests(data / name for name in celeba.LISTS), *lengths), out)
 
 
@@ -99,9 +104,10 @@ def train_folder(
     flow_steps: FlowSteps = 2000,
     public_latents: PublicLatents = 18_000,
     seed: Seed = 0,
+    network: Network = "residual",
 ) -> None:
     """Teachers, encoder and decoder on a folder of anybody's images."""
-    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed
+    lengths = latent, teacher_epochs, epochs, sharpen_epochs, flow_steps, public_latents, seed, network
     begin(Settings(str(data), str(labels), digests([labels]), *lengths), out)
 
 

@@ -22,8 +22,8 @@ from export.losses import (
     squared_error,
 )
 from export.networks.blocks import to_input, to_stored
-from export.networks.teacher import Teacher
 from export.networks.dense import DenseDecoder, DenseEncoder
+from export.networks.teacher import Teacher
 from export.networks.vae import SIDE, Decoder, Encoder
 from privsdk.errors import TrainingDataError
 

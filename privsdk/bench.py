@@ -316,7 +316,7 @@ def _first_sample(threads: int, bundle: str, saved: str, scratch: str) -> dict[s
         _release(privatizer, photos[:1], scratch)
     else:
         opened.decode(privatizer.perturb(opened.encode(opened.decode(opened.public.mean[:1])), draws=_ONE_DRAW))
-    return {"peak_memory": _peak_memory()}
+    return {"peak_memory": peak_memory()}
 
 
 _ONE_DRAW = np.zeros(1, np.uint64)
@@ -405,7 +405,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
     """The most memory this process has held, in bytes; None on Windows, which does not say."""
     # On Linux ru_maxrss begins with what the process that started this one had held; VmHWM does not.
     for line in _text("/proc/self/status").splitlines():

@@ -349,10 +349,10 @@ def test_people_do_not_cross_partitions_of_a_folder(tmp_path: Path) -> None:
         assert len(np.unique(images.partition[images.identity == person])) == 1
 
 
-def random_vae() -> VAE:
+def random_vae(network: str = "residual") -> VAE:
     """An untrained VAE whose batch norms have statistics as if it had been trained."""
     torch.manual_seed(0)
-    vae = VAE(50, 40).eval()
+    vae = VAE(50, 40, network).eval()
     for module in vae.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -364,6 +364,20 @@ def random_vae() -> VAE:
 def graphs() -> dict[str, bytes]:
     vae = random_vae()
     return {"encoder.onnx": to_onnx.encoder_graph(vae), "decoder.onnx": to_onnx.decoder_graph(vae)}
+
+
+def test_the_papers_own_networks_become_graphs_that_equal_torch() -> None:
+    vae = random_vae("dense")
+    graphs = {"encoder.onnx": to_onnx.encoder_graph(vae), "decoder.onnx": to_onnx.decoder_graph(vae)}
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
+    found = to_onnx.differences(vae, graphs, pixels)
+    assert found["largest latent difference from torch"] <= 1e-4
+    assert found["largest pixel difference from torch"] <= 1
+
+
+def test_transposed_convolutions_count_each_input_for_each_weight() -> None:
+    layer = torch.nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1)
+    assert multiply_adds(layer, torch.zeros(1, 3, 7, 7)) == 3 * 7 * 7 * 5 * 4 * 4
 
 
 def test_the_graphs_equal_torch_at_batch_1_7_and_256(graphs: dict[str, bytes]) -> None:

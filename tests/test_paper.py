@@ -16,7 +16,7 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.experiments import EXPERIMENTS
 from benchmarks.paper.measure import Within
 from benchmarks.paper.sheet import NOTHING, Sheet, Spread
-from benchmarks.paper.table_4 import shared_out
+from benchmarks.paper.server import shared_out
 from benchmarks.paper.writing import README, RESULTS, Result, readme
 from privsdk.filters import divergences
 from privsdk.filters.linear import LinearFilter
@@ -67,15 +67,16 @@ def test_releases_of_the_published_method_hold_the_budget() -> None:
         assert moved.mean() == pytest.approx(budget, rel=0.1)
 
 
-@pytest.mark.parametrize(("count", "parts"), [(100, 10), (107, 10), (11, 2)])
-def test_the_users_parts_are_disjoint_and_of_one_size(count: int, parts: int) -> None:
-    rows = np.arange(count) * 3
-    found = shared_out(rows, parts)
-    assert [len(one) for one in found] == [count // parts] * parts
-    together = np.concatenate(found)
-    assert len(set(together)) == len(together)
-    assert set(together) <= set(rows)
-    assert not np.array_equal(together, np.sort(together))
+@pytest.mark.parametrize(("people", "parts"), [(100, 10), (107, 10), (11, 2)])
+def test_the_users_parts_are_disjoint_and_of_as_many_people(people: int, parts: int) -> None:
+    identity = np.random.default_rng(1).integers(0, people, 30 * people)
+    rows = np.arange(0, len(identity), 3)
+    found = shared_out(identity, rows, parts)
+    there = [set(identity[one]) for one in found]
+    assert [len(one) for one in there] == [len(np.unique(identity[rows])) // parts] * parts
+    assert len(set.union(*there)) == sum(map(len, there))
+    for one, whose in zip(found, there, strict=True):
+        assert set(one) == {row for row in rows if identity[row] in whose}
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

@@ -16,3 +16,4 @@ BASELINES: Mapping[str, Baseline] = {
     "Gaussian mechanism": gaussian_mechanism.fit,
     "LEACE": leace.fit,
 }
+FACE_BASELINES: Mapping[str, Baseline] = {"LAFTR": laftr.fit_faces}

@@ -1,6 +1,6 @@
 """The baselines of the paper's Table 2 and more, trained here and read by fresh attackers, beside what was published.
 
-    PRIVSDK_DATA=... python -m benchmarks.baselines [--data-set adult|mnist] [--baselines ...] [--seeds 3] [--quick]
+    PRIVSDK_DATA=... python -m benchmarks.baselines [--data-set adult|mnist|celeba] [--baselines ...] [--seeds 3]
 
 Each baseline is trained on the train partition; attackers learn from its representations of that, and are scored on
 those of the test partition.  What is finished is kept in ``runs/baselines-DATA_SET``, so a run that was killed goes on
@@ -34,23 +34,27 @@ PUBLISHED: Mapping[tuple[str, str], tuple[float, float, float, float]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description=__doc__.splitlines()[0])
     parser.add_argument("--data-set", choices=list(DATA_SETS), default="adult")
-    names = list(BASELINES)
-    parser.add_argument("--baselines", nargs="+", choices=names, default=names, metavar="NAME", help="; ".join(names))
+    parser.add_argument(
+        "--baselines", nargs="+", choices=list(BASELINES), metavar="NAME", help=f"of {', '.join(BASELINES)}"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of training and attack")
     parser.add_argument("--quick", action="store_true", help="on few training samples, kept apart")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
     asked = parser.parse_args(arguments)
     if not (data := os.environ.get("PRIVSDK_DATA")):
-        parser.error("PRIVSDK_DATA is not set: it names the folder that holds adult/ and mnist/")
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds adult/, mnist/ and celeba/")
 
     torch.set_num_threads(1)  # what a training costs is told for one core
     folder = asked.runs / f"baselines-{asked.data_set}{'-quick' if asked.quick else ''}"
     folder.mkdir(parents=True, exist_ok=True)
     parts = partitions(asked.data_set, Path(data), asked.quick)
     cells: dict[str, list[Cell]] = {}
-    for name in asked.baselines:
+    there = DATA_SETS[asked.data_set].baselines
+    for name in asked.baselines or there:
+        if name not in there:
+            parser.error(f"{name} is not made for {asked.data_set}, only {', '.join(there)}")
         cells[name] = [
-            Cells(folder).cell(f"{name} {seed}", lambda name=name, seed=seed: measured(BASELINES[name], parts, seed))
+            Cells(folder).cell(f"{name} {seed}", lambda name=name, seed=seed: measured(there[name], parts, seed))
             for seed in range(asked.seeds)
         ]
     print(f"{asked.data_set}, {len(parts[0])} training samples, {asked.seeds} seeds, {bench.cpu_name()}\n")

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.baselines import BASELINES, FACE_BASELINES
 from benchmarks.baselines.interface import Baseline, Samples
 from benchmarks.cells import Cell, alone
 from benchmarks.paper.classifier import PapersClassifier
-from export.datasets import adult, mnist
-from export.datasets.labelled import TEST, TRAIN, VALID, LabelledSamples
+from export.datasets import adult, celeba, mnist
+from export.datasets.labelled import TEST, TRAIN, VALID, LabelledImages, LabelledSamples
 from privsdk.auditing.attackers import HistGradientBoosting, LogisticRegression, StandardisedPerceptron
 from privsdk.auditing.protocols import TRAINING_PARTITION, Attack, Released, attack
 
@@ -24,17 +25,22 @@ QUICK = 4000  # training samples
 
 @dataclass(frozen=True)
 class DataSet:
-    """``scale`` is that of its samples, which become rows in [0, 1]; two of its attributes are the labels."""
+    """Two of its attributes are the labels; ``scale`` is that of its samples, which become rows in [0, 1].
 
-    load: Callable[[Path], LabelledSamples]
-    scale: float
+    Images, of which there is no ``scale``, stay as they are.
+    """
+
+    load: Callable[[Path], LabelledSamples | LabelledImages]
+    scale: float | None
     private: str
     utility: str
+    baselines: Mapping[str, Baseline]
 
 
 DATA_SETS: Mapping[str, DataSet] = {
-    "adult": DataSet(adult.load, 1.0, "Sex", "Income"),
-    "mnist": DataSet(mnist.load, 255.0, "At least 5", "Even"),
+    "adult": DataSet(adult.load, 1.0, "Sex", "Income", BASELINES),
+    "mnist": DataSet(mnist.load, 255.0, "At least 5", "Even", BASELINES),
+    "celeba": DataSet(celeba.load, None, "Male", "Smiling", FACE_BASELINES),
 }
 
 
@@ -46,7 +52,9 @@ def partitions(name: str, folder: Path, quick: bool) -> tuple[Samples, Samples, 
 
     def part(partition: int) -> Samples:
         rows = everything.part(partition)
-        x = rows.samples.reshape(len(rows), -1).astype(np.float32) / np.float32(data_set.scale)
+        x = rows.samples
+        if data_set.scale is not None:
+            x = x.reshape(len(rows), -1).astype(np.float32) / np.float32(data_set.scale)
         return Samples(x, *rows.labels[:, columns].T.astype(np.int64))
 
     train, valid, test = part(TRAIN), part(VALID), part(TEST)

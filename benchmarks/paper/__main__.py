@@ -1,6 +1,8 @@
 """The paper's experiments, each as it was published beside what is measured here.
 
-    PRIVSDK_DATA=... python -m benchmarks.paper [--only NAME ...] [--quick] [--seeds 3] [--write] [--plot FOLDER]
+    PRIVSDK_DATA=... python -m benchmarks.paper [--only NAME ...] [--quick] [--seeds 3] [--write]
+
+Pictures are written to ``runs/pictures``; those that show nobody also beside the results, with ``--write``.
 
 What is finished is kept in ``runs/``, so a run that was killed goes on where it was; to measure something again, delete
 its file in a ``cells`` or ``paper`` folder there.
@@ -16,6 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.paper.experiments import EXPERIMENTS
+from benchmarks.paper.pictures import PUBLISHED
 from benchmarks.paper.place import Place
 from benchmarks.paper.writing import README, RESULTS, Result, readme
 from privsdk import bench
@@ -30,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a small part of the data, one seed, two attackers")
     parser.add_argument("--seeds", type=int, default=3, help="of fits, noise and classifiers")
-    parser.add_argument("--write", action="store_true", help=f"keep the results, and write {README.name} beside them")
-    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw figures there, over what is there")
+    parser.add_argument("--write", action="store_true", help=f"keep results and pictures, and write {README.name}")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
     asked = parser.parse_args(arguments)
     if not (data := os.environ.get("PRIVSDK_DATA")):
@@ -40,17 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--quick is no result to keep: leave it out, or --write")
 
     torch.set_num_threads(1)  # the networks are small
+    drawn = (asked.runs / "quick" if asked.quick else asked.runs) / "pictures"
     place = Place(Path(data), asked.runs, 1 if asked.quick else asked.seeds, asked.quick)
     for name in asked.only:
         experiment = EXPERIMENTS[name]
         sheets = tuple(experiment.measure(place))
-        result = Result(sheets, len(place.seeds), bench.cpu_name())
+        pictures = experiment.pictures(place, sheets) if experiment.pictures is not None else ()
+        for picture in pictures:
+            picture.write(drawn)
+        shown = [picture for picture in pictures if not picture.of_people]
+        captions = {picture.name: picture.caption for picture in shown}
+        result = Result(sheets, len(place.seeds), bench.cpu_name(), captions)
         print(f"## {experiment.title}\n\n{result.markdown()}\n", flush=True)
         if asked.write:
             result.write(RESULTS / f"{name}.json")
-        if asked.plot is not None and experiment.draw is not None:
-            asked.plot.mkdir(parents=True, exist_ok=True)
-            experiment.draw(sheets).savefig(asked.plot / f"{name}.png")
+            for picture in shown:
+                picture.write(PUBLISHED)
     if asked.write:
         write_atomically(README, readme(EXPERIMENTS).encode())
 

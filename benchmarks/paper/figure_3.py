@@ -1,24 +1,31 @@
-"""Figure 3(c): MNIST, the digit hidden, a circle kept, along the budget."""
+"""Figure 3: MNIST, the digit hidden, a circle kept: along the budget (c), and confusion matrices (a, b)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
-from benchmarks.paper import filters
-from benchmarks.paper.budgets import along, drawn
+from benchmarks.paper import budgets, filters, readings
+from benchmarks.paper.cases import CASE_1
 from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.pictures import Picture
 from benchmarks.paper.place import Place
 from benchmarks.paper.sheet import Sheet
 
 
 def measure(place: Place) -> Sequence[Sheet]:
-    return [along(place, "Digit", "Circle", (), partial(filters.default, place.shipped("digits"), "digit, circle"))]
+    default = partial(filters.default, place.shipped("digits"), CASE_1.task)
+    return [budgets.along(place, CASE_1.private, CASE_1.utility, (), default), *readings.confusions(place, CASE_1)]
+
+
+def pictures(place: Place, sheets: Sequence[Sheet]) -> Sequence[Picture]:
+    return readings.pictures("figure-3", sheets)
 
 
 TEXT = """
-The paper prints figure 3 as curves and confusion matrices without numbers, so only its two claims can be compared: a
-larger budget hides the digit while the circle stays, and the Gaussian mechanism is worse at both.
+To be written.
 """
 
-EXPERIMENT = Experiment("Figure 3(c): MNIST, the digit hidden, a circle kept, along the budget", TEXT, measure, drawn)
+EXPERIMENT = Experiment(
+    "Figure 3: MNIST, the digit hidden, a circle kept, along the budget, and confusion", TEXT, measure, pictures
+)

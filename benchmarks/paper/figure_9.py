@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.cells import Cell, alone
 from benchmarks.paper import filters
-from benchmarks.paper.budgets import DEFAULT, PUBLISHED, fitted, nearest
+from benchmarks.paper.budgets import DEFAULT, nearest, published
 from benchmarks.paper.classifier import PapersClassifier
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.place import Place, Release, Space
@@ -24,11 +24,11 @@ MOST = 5000  # releases of the test partition whose neighbours are looked for
 
 def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("digits"), place.shipped("digits")
-    budget = nearest(place, plain, PRIVATE, UTILITY, (OTHER,), TABLE_1["emb-g-filter"])
-    as_published = partial(fitted, plain, PUBLISHED, PRIVATE, UTILITY, budget)
+    setting = nearest(place, plain, PRIVATE, UTILITY, (OTHER,), TABLE_1["emb-g-filter"])
+    as_published = partial(published, plain, PRIVATE, UTILITY, setting)
     releases = {
         "unfiltered, VAE": (plain, plain.means),
-        f"{PUBLISHED}, budget {budget:g}": (plain, plain.through(as_published, PRIVATE)),
+        str(setting): (plain, plain.through(as_published, PRIVATE)),
         "unfiltered, bundle": (shipped, shipped.means),
         DEFAULT: (shipped, shipped.through(partial(filters.default, shipped, "at least 5, parity"), PRIVATE)),
     }

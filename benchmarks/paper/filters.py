@@ -14,14 +14,16 @@ from privsdk.filters.linear import LinearFilter
 from privsdk.fitting.data import FitData
 from privsdk.fitting.minmax import fit_minmax
 
+WEIGHT = 3.0  # lambda, what the adversary's loss counts against the utility label's, where nothing else is said
 
-def published(data: FitData, budget: float, seed: int) -> Filter:
-    """The linear filter (23), trained by (2)-(5) as published, within ``budget``.
+
+def published(data: FitData, budget: float, seed: int, weight: float = WEIGHT) -> Filter:
+    """The linear filter (23), trained by (2)-(5) as published, within ``budget`` and with lambda = ``weight``.
 
     The budget bounds E ||z~ - z||^2, as the paper's own implementation has it (6.2.1): twice its KL divergence (10),
     were the latents' covariance the identity.
     """
-    return fit_minmax(data, "linear", label_aware=True, budget=budget, scheme="paper", seed=seed)
+    return fit_minmax(data, "linear", True, budget, scheme="paper", seed=seed, adversary_weight=weight)
 
 
 def gaussian(data: FitData, budget: float) -> Filter:

@@ -77,6 +77,22 @@ def kept(parts: Parts, label: str, seed: int, weights: NDArray) -> Figures:
     }
 
 
+def before(place: Place, space: Space, label: str) -> list[Cell]:
+    """What the paper's classifier tells of a label of two classes before anything is filtered, a cell a seed."""
+
+    def measure(seed: int) -> Cell:
+        train, _, test = space.domain.parts(space.means(seed), space.domain.classes(label))
+        scores = PapersClassifier(seed).fit(train.z, train.labels).score(test.z)
+        return Cell(
+            {
+                called(label, one, CLASSIFIER): estimate(one, test.labels, scores, space.domain.weights)
+                for one in MEASURES
+            }
+        )
+
+    return [space.cells.cell(f"{label} unfiltered classifier {seed}", partial(measure, seed)) for seed in place.seeds]
+
+
 def measured(
     place: Place, space: Space, name: str, release: Release, private: str, others: Sequence[str]
 ) -> list[Cell]:

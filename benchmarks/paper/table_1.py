@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.frontier.tasks import TASKS
 from benchmarks.paper import filters
-from benchmarks.paper.budgets import PUBLISHED, fitted, nearest
+from benchmarks.paper.budgets import nearest, published
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.measure import base_rate, beside, goal, measured, near
 from benchmarks.paper.place import Place
@@ -23,12 +23,12 @@ DEFAULTS = {
 
 def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("digits"), place.shipped("digits")
-    budget = nearest(place, plain, PRIVATE, UTILITY, (OTHER,), TABLE_1["emb-g-filter"])
-    as_published = f"{PUBLISHED}, budget {budget:g}"
+    setting = nearest(place, plain, PRIVATE, UTILITY, (OTHER,), TABLE_1["emb-g-filter"])
+    as_published = str(setting)
     releases = {
         "unfiltered, VAE": (plain, plain.means),
         "unfiltered, bundle": (shipped, shipped.means),
-        as_published: (plain, plain.through(partial(fitted, plain, PUBLISHED, PRIVATE, UTILITY, budget), PRIVATE)),
+        as_published: (plain, plain.through(partial(published, plain, PRIVATE, UTILITY, setting), PRIVATE)),
         **{
             name: (shipped, shipped.through(partial(filters.default, shipped, task), PRIVATE))
             for name, task in DEFAULTS.items()
@@ -40,7 +40,7 @@ def measure(place: Place) -> Sequence[Sheet]:
     }
     test = shipped.domain.test
     rates = {label: base_rate(shipped.domain.classes(label)[test]) for label in (PRIVATE, UTILITY, OTHER)}
-    published = {
+    printed = {
         "unfiltered, VAE": TABLE_1["emb-raw"],
         **dict.fromkeys((as_published, *DEFAULTS), TABLE_1["emb-g-filter"]),
     }
@@ -50,7 +50,7 @@ def measure(place: Place) -> Sequence[Sheet]:
         for name, task in DEFAULTS.items()
         for figure, limit in TASKS[task].goals.items()
     ]
-    return beside(rates, cells, published, CAPTION), goals(lines)
+    return beside(rates, cells, printed, CAPTION), goals(lines)
 
 
 CAPTION = (

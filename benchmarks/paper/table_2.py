@@ -12,7 +12,7 @@ from benchmarks.baselines import BASELINES
 from benchmarks.baselines.interface import Samples
 from benchmarks.domains import Domain
 from benchmarks.paper import filters
-from benchmarks.paper.budgets import PUBLISHED, fitted, nearest
+from benchmarks.paper.budgets import nearest, published
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.measure import base_rate, beside, goal, measured, near
 from benchmarks.paper.place import Floats, Place
@@ -40,12 +40,12 @@ GOALS = {
 
 def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("table"), place.shipped("table")
-    budget = nearest(place, plain, PRIVATE, UTILITY, (), TABLE_2["generative filter"])
-    as_published = f"{PUBLISHED}, budget {budget:g}"
+    setting = nearest(place, plain, PRIVATE, UTILITY, (), TABLE_2["generative filter"])
+    as_published = str(setting)
     releases = {
         "unfiltered, VAE": (plain, plain.means),
         "unfiltered, bundle": (shipped, shipped.means),
-        as_published: (plain, plain.through(partial(fitted, plain, PUBLISHED, PRIVATE, UTILITY, budget), PRIVATE)),
+        as_published: (plain, plain.through(partial(published, plain, PRIVATE, UTILITY, setting), PRIVATE)),
         **{name: (shipped, partial(represented, shipped.domain, name)) for name in RETRAINED},
         **{
             name: (shipped, shipped.through(partial(filters.default, shipped, task), PRIVATE))
@@ -57,7 +57,7 @@ def measure(place: Place) -> Sequence[Sheet]:
     }
     test = shipped.domain.test
     rates = {label: base_rate(shipped.domain.classes(label)[test]) for label in (PRIVATE, UTILITY)}
-    published = {
+    printed = {
         "unfiltered, VAE": TABLE_2["VAE"],
         **{name: TABLE_2[name] for name in RETRAINED},
         **dict.fromkeys((as_published, *DEFAULTS), TABLE_2["generative filter"]),
@@ -68,7 +68,7 @@ def measure(place: Place) -> Sequence[Sheet]:
         for name, wanted in GOALS.items()
         for label, measure, limit in wanted
     ]
-    return beside(rates, cells, published, CAPTION), goals(lines)
+    return beside(rates, cells, printed, CAPTION), goals(lines)
 
 
 def represented(domain: Domain, name: str, seed: int) -> Floats:

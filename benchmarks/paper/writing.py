@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.pictures import PUBLISHED
 from benchmarks.paper.sheet import Sheet
 from privsdk.store.folder import write_atomically
 
@@ -36,11 +37,12 @@ measure](../docs/measuring.md).
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment showed, when it was run in full."""
+    """What an experiment showed, when it was run in full; ``pictures`` has the captions of its pictures."""
 
     sheets: tuple[Sheet, ...]
     seeds: int
     machine: str
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         return "\n\n".join(sheet.markdown() for sheet in self.sheets)
@@ -50,6 +52,7 @@ class Result:
             "seeds": self.seeds,
             "machine": self.machine,
             "sheets": [sheet.to_json() for sheet in self.sheets],
+            "pictures": dict(self.pictures),
         }
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, json.dumps(stored, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -58,7 +61,7 @@ class Result:
     def read(cls, path: Path) -> Result:
         stored: dict[str, Any] = json.loads(path.read_bytes())
         sheets = tuple(Sheet.from_json(sheet) for sheet in stored["sheets"])
-        return cls(sheets, stored["seeds"], stored["machine"])
+        return cls(sheets, stored["seeds"], stored["machine"], stored.get("pictures", {}))
 
 
 def readme(experiments: Mapping[str, Experiment], results: Path = RESULTS) -> str:
@@ -71,6 +74,10 @@ def readme(experiments: Mapping[str, Experiment], results: Path = RESULTS) -> st
             parts.append("Not measured yet.\n")
             continue
         result = Result.read(path)
-        parts += [result.markdown() + "\n", experiment.text.strip() + "\n"]
+        parts.append(result.markdown() + "\n")
+        for picture, caption in result.pictures.items():
+            file = (PUBLISHED / f"{picture}.png").relative_to(README.parent)
+            parts.append(f"![{picture}]({file.as_posix()})\n\n*{caption}*\n")
+        parts.append(experiment.text.strip() + "\n")
         parts.append(f"{result.seeds} seeds, {result.machine}.\n")
     return "\n".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ def fit_minmax(
     seed: int = 0,
     on_progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
+    adversary_weight: float | None = None,
 ) -> LinearFilter | NonlinearFilter:
     """Fits the paper's filter to ``data``, (2)-(5).
 
@@ -58,13 +60,16 @@ def fit_minmax(
 
     ``scheme`` "dependable" has several adversaries that start afresh in turn, several starts, and keeps what freshly
     trained attackers on validation latents find best; "paper" has one adversary and keeps the last weights.
-    ``on_step`` is told of every step of the filter.  The same ``seed`` gives the same filter.  Arguments are as
-    :class:`~privsdk.fitting.asked.Asked` lets them through.
+    ``on_step`` is told of every step of the filter.  ``adversary_weight``, above 0, is lambda, what the adversary's
+    loss counts against the utility label's; by default the scheme's.  The same ``seed`` gives the same filter.
+    Arguments are as :class:`~privsdk.fitting.asked.Asked` lets them through.
 
     :raises UnworkablePairError: of a label fewer than five samples have another class than most.
     """
     _refuse_unworkable(data)
     recipe = RECIPES[scheme]
+    if adversary_weight is not None:
+        recipe = replace(recipe, adversary_weight=adversary_weight)
     limit = Budget(divergence, default_budget(data, divergence) if budget is None else budget)
     training, validation = data.split((1 - VALIDATION, VALIDATION), seed)
     report: Progress = on_progress or (lambda stage, done, total: None)

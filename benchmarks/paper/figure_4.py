@@ -1,0 +1,29 @@
+"""Figure 4: MNIST, the latent space in the plane, the digit hidden, a circle kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.paper import maps
+from benchmarks.paper.cases import CASE_1
+from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.pictures import Picture
+from benchmarks.paper.place import Place
+from benchmarks.paper.sheet import Sheet
+
+
+def measure(place: Place) -> Sequence[Sheet]:
+    return maps.measure(place, CASE_1)
+
+
+def pictures(place: Place, sheets: Sequence[Sheet]) -> Sequence[Picture]:
+    return maps.pictures(place, CASE_1, "figure-4")
+
+
+TEXT = """
+To be written.
+"""
+
+EXPERIMENT = Experiment(
+    "Figure 4: MNIST, the latent space in the plane, the digit hidden, a circle kept", TEXT, measure, pictures
+)

@@ -1,0 +1,44 @@
+"""Table 3, High_Cheekbones along lambda: a label that nearly says the one to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.frontier.ceilings import ceilings
+from benchmarks.frontier.measure import measured
+from benchmarks.frontier.tasks import Task
+from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.measure import spread
+from benchmarks.paper.place import Place
+from benchmarks.paper.published import AUROC
+from benchmarks.paper.sheet import Sheet
+
+PRIVATE, UTILITY = "High_Cheekbones", "Smiling"
+FAIRNESS = (0.0, 0.02, 0.1, 0.3, 1.0)
+QUICK_FAIRNESS = (0.1,)
+
+
+def measure(place: Place) -> Sequence[Sheet]:
+    domain = place.faces()
+    rows = []
+    for fairness in QUICK_FAIRNESS if place.quick else FAIRNESS:
+        task = Task("faces", (PRIVATE,), (UTILITY,), {"fairness": fairness})
+        cells = [measured(domain, task, "flow", seed) for seed in place.seeds]
+        figures = (f"leakage {PRIVATE}", f"accuracy {PRIVATE}", f"accuracy {UTILITY}", f"lost {UTILITY}")
+        rows.append((f"{fairness:g}", *(spread(cells, figure) for figure in figures)))
+    limits = ceilings(domain, Task("faces", (PRIVATE,), (UTILITY,)))
+    ceiling = limits[f"label ceiling {PRIVATE}"].value
+    zero = limits[f"zero-leakage accuracy {UTILITY}"].value
+    caption = (
+        f"{PRIVATE} hidden, {UTILITY} kept, the default filter; the true {UTILITY} alone tells {PRIVATE} with an "
+        f"{AUROC} of {ceiling:.3f}, and no release that tells nothing of it says {UTILITY} more often than {zero:.3f}."
+    )
+    head = ("fairness, lambda", AUROC, f"accuracy of {PRIVATE}", f"accuracy of {UTILITY}", f"{UTILITY}, accuracy lost")
+    return (Sheet(caption, head, tuple(rows)),)
+
+
+TEXT = """
+To be written.
+"""
+
+EXPERIMENT = Experiment("Table 3, High_Cheekbones: the curve between what is hidden and what is kept", TEXT, measure)
