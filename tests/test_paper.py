@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ from benchmarks.paper.classifier import PapersClassifier
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.experiments import EXPERIMENTS
 from benchmarks.paper.measure import Within
+from benchmarks.paper.place import Space
+from benchmarks.paper.server import Server, User, held_by_users, shared_out
 from benchmarks.paper.sheet import NOTHING, Sheet, Spread
-from benchmarks.paper.server import shared_out
 from benchmarks.paper.writing import README, RESULTS, Result, readme
+from export.datasets.labelled import TEST, TRAIN
+from privsdk.auditing import metrics
+from privsdk.auditing.attackers import LogisticRegression
 from privsdk.filters import divergences
 from privsdk.filters.linear import LinearFilter
 from privsdk.fitting.data import FitData
@@ -77,6 +83,51 @@ def test_the_users_parts_are_disjoint_and_of_as_many_people(people: int, parts: 
     assert len(set.union(*there)) == sum(map(len, there))
     for one, whose in zip(found, there, strict=True):
         assert set(one) == {row for row in rows if identity[row] in whose}
+
+
+def test_the_adversarys_weight_says_how_much_is_hidden() -> None:
+    data = made_up()
+    # What shows the private label shows the other one too: the filter has to choose.
+    private = np.where(np.random.default_rng(1).random(len(data)) < 0.1, 1 - data.private, data.private)
+    data = replace(data, utility=private[:, None].astype(np.float32))
+    told = []
+    for weight in (0.01, filters.WEIGHT):
+        z = filters.published(data, 4.0, seed=0, weight=weight).perturb(
+            data.mean, data.variance, np.arange(len(data), dtype=np.uint64), data.private
+        )
+        scores = LogisticRegression(0).fit(z[:1000], data.private[:1000]).score(z[1000:])
+        told.append(float(metrics.leakage(data.private[1000:], scores)))
+    assert told[0] > told[1] + 0.1
+
+
+def of_two_users() -> tuple[Space, list[User]]:
+    """Forty people of six samples each, whose latent is the number of the sample."""
+    identity = np.repeat(np.arange(40), 6)
+    data = SimpleNamespace(identity=identity, partition=np.where(identity < 30, TRAIN, TEST))
+    mean = np.arange(len(identity), dtype=np.float32)[:, None]
+    space: Any = SimpleNamespace(domain=SimpleNamespace(data=data), latents=SimpleNamespace(mean=mean))
+    return space, [User(0, "One", "Other"), User(1, "Other", "One")]
+
+
+def test_the_server_holds_what_users_released_and_public_samples_as_they_are() -> None:
+    space, users = of_two_users()
+    fitted_on: list[set[int]] = []
+
+    def release(user: User, rows: np.ndarray, seed: int) -> np.ndarray:
+        fitted_on.append(set(rows.tolist()))
+        return space.latents.mean + 1000 * (user.number + 1)
+
+    server = Server.of(space, users, 5, release, seed=0)
+    own = [set(rows.tolist()) for rows in server.own]
+    everybody = set(np.flatnonzero(space.domain.data.partition == TRAIN).tolist())
+    assert not own[0] & own[1]
+    assert set(server.rows.tolist()) == everybody
+    for row, z in zip(server.rows.tolist(), server.z[:, 0].tolist(), strict=True):
+        assert z == row + (1000 if row in own[0] else 2000 if row in own[1] else 0)
+    assert fitted_on == [everybody - own[1], everybody - own[0]]
+    shares = held_by_users(space, TEST, users)
+    assert [len(np.unique(space.domain.data.identity[rows])) for rows in shares] == [5, 5]
+    assert not set(shares[0].tolist()) & set(shares[1].tolist())
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

@@ -11,29 +11,32 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper import filters
-from benchmarks.paper.budgets import DEFAULT, PUBLISHED, fitted
+from benchmarks.paper.budgets import DEFAULT, Setting, published
+from benchmarks.paper.filters import WEIGHT
 from benchmarks.paper.place import Floats, Place, Release, Space
 from export.bernoulli import PLANS
 from export.networks.bernoulli import BernoulliVAE
 
 SEED = 0
-BUDGET = 8.0  # of the published method: with it, it comes nearest to Table 1
 
 
 @dataclass(frozen=True)
 class Case:
-    """``task`` is how `benchmarks.frontier` calls the wish."""
+    """``task`` is how `benchmarks.frontier` calls the wish; ``settings`` are those of the published method."""
 
     private: str
     utility: str
     task: str
+    settings: tuple[Setting, ...]
 
     def __str__(self) -> str:
         return f"{self.private} hidden {self.utility} kept"
 
 
-CASE_1 = Case("Digit", "Circle", "digit, circle")
-CASE_2 = Case("At least 5", "Even", "at least 5, parity")
+# With the first setting the method comes near to Table 1.  Of case 1 it loses the circle too, which the second one
+# keeps: the cross-entropy of ten classes is larger than that of two, so the adversary weighs more by the same lambda.
+CASE_1 = Case("Digit", "Circle", "digit, circle", (Setting(8.0, WEIGHT), Setting(24.0, 0.3)))
+CASE_2 = Case("At least 5", "Even", "at least 5, parity", (Setting(8.0, WEIGHT),))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +59,22 @@ class Version:
 
 @cache  # several figures show the same ones
 def versions(place: Place, case: Case) -> tuple[Version, ...]:
-    """Through both autoencoders, each without a filter and with one."""
+    """Through both autoencoders, each without a filter and with one; of a quick run the first setting alone."""
     plain, shipped = place.published("digits"), place.shipped("digits")
-    published = partial(fitted, plain, PUBLISHED, case.private, case.utility, BUDGET)
     default = partial(filters.default, shipped, case.task)
     decoded, bundle = partial(decoded_without_labels, plain), shipped.domain.bundle
+    as_published = (
+        Version(
+            str(setting),
+            plain,
+            plain.through(partial(published, plain, case.private, case.utility, setting), case.private),
+            decoded,
+        )
+        for setting in (case.settings[:1] if place.quick else case.settings)
+    )
     return (
         Version("unfiltered, VAE", plain, plain.means, decoded),
-        Version(f"{PUBLISHED}, budget {BUDGET:g}", plain, plain.through(published, case.private), decoded),
+        *as_published,
         Version("unfiltered, bundle", shipped, shipped.means, bundle.decode),
         Version(DEFAULT, shipped, shipped.through(default, case.private), bundle.decode),
     )

@@ -13,7 +13,7 @@ from benchmarks.domains import Domain
 from benchmarks.paper import budgets
 from benchmarks.paper.cases import SEED, Case, Version, versions
 from benchmarks.paper.classifier import PapersClassifier
-from benchmarks.paper.pictures import Picture
+from benchmarks.paper.pictures import DOTS_PER_INCH, Picture, on_two_lines
 from benchmarks.paper.place import Place
 from benchmarks.paper.sheet import Sheet, Spread
 
@@ -73,18 +73,19 @@ def drawn(sheets: Sequence[Sheet]) -> Figure:
     from matplotlib.figure import Figure
 
     releases = list(dict.fromkeys(str(row[0]) for row in sheets[0].rows))
-    figure = Figure(figsize=(2.4 * len(releases), 2.8 * len(sheets)), dpi=90, layout="constrained")
-    for sheet, line in zip(sheets, figure.subplots(len(sheets), len(releases), squeeze=False), strict=True):
+    figure = Figure(figsize=(2.4 * len(releases), 2.8 * len(sheets)), dpi=DOTS_PER_INCH, layout="constrained")
+    for sheet, panels in zip(sheets, figure.subplots(len(sheets), len(releases), squeeze=False), strict=True):
         classes = [head.removeprefix("said ") for head in sheet.head[2:]]
-        for release, axes in zip(releases, line, strict=True):
-            matrix = [[share.mean for share in row[2:]] for row in sheet.rows if row[0] == release]
+        for release, axes in zip(releases, panels, strict=True):
+            lines = [row[2:] for row in sheet.rows if row[0] == release]
+            matrix = [[share.mean for share in line if isinstance(share, Spread)] for line in lines]
             axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
             axes.set_xticks(range(len(classes)), classes)
             axes.set_yticks(range(len(classes)), classes)
             axes.tick_params(length=0, labelsize=7)
-            axes.set_title(release, fontsize=9)
+            axes.set_title(on_two_lines(release), fontsize=9)
             axes.set_xlabel("said", fontsize=8)
-        line[0].set_ylabel(f"true {sheet.caption.partition(':')[0]}", fontsize=8)
+        panels[0].set_ylabel(f"true {sheet.caption.partition(':')[0]}", fontsize=8)
     return figure
 
 
@@ -95,7 +96,7 @@ def pictures(name: str, sheets: Sequence[Sheet]) -> Sequence[Picture]:
         Picture(name, "Accuracy of the paper's classifier along the budget.", budgets.drawn([curves])),
         Picture(
             f"{name}-confusion",
-            f"How often the paper's classifier says each class of each true one, white never, dark always; seed {SEED}.",
+            f"What the paper's classifier says of each true class: white never, dark always; seed {SEED}.",
             drawn(matrices),
         ),
     )

@@ -16,7 +16,7 @@ from benchmarks.paper.readings import names, read
 from benchmarks.paper.sheet import Sheet
 
 DIGIT = "Digit"
-SIDE = 0.7  # inches
+MAGNIFIED = 2
 SOURCE = "Digits: MNIST, Y. LeCun, C. Cortes, C. Burges, CC BY-SA 3.0."
 
 
@@ -47,7 +47,7 @@ def pictures(place: Place, case: Case, name: str) -> Sequence[Picture]:
         "The first test digit of each kind, as each autoencoder decodes it, and as each filter releases it, seed "
         f"{SEED}. {SOURCE}"
     )
-    return (Picture(name, caption, grid(rows, names(domain, DIGIT), SIDE)),)
+    return (Picture(name, caption, grid(rows, names(domain, DIGIT), MAGNIFIED)),)
 
 
 def released(version: Version, case: Case) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.pictures import PUBLISHED
-from benchmarks.paper.sheet import Sheet
+from benchmarks.paper.sheet import Sheet, Spread
 from privsdk.store.folder import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +47,13 @@ class Result:
     def markdown(self) -> str:
         return "\n\n".join(sheet.markdown() for sheet in self.sheets)
 
+    @property
+    def basis(self) -> str:
+        """The seeds that its figures come from: pictures, and what is measured of them, are of the first alone."""
+        entries = (entry for sheet in self.sheets for row in sheet.rows for entry in row)
+        several = any(isinstance(entry, Spread) and len(entry.values) > 1 for entry in entries)
+        return f"{self.seeds} seeds" if several else "One seed"
+
     def write(self, path: Path) -> None:
         stored = {
             "seeds": self.seeds,
@@ -79,5 +86,5 @@ def readme(experiments: Mapping[str, Experiment], results: Path = RESULTS) -> st
             file = (PUBLISHED / f"{picture}.png").relative_to(README.parent)
             parts.append(f"![{picture}]({file.as_posix()})\n\n*{caption}*\n")
         parts.append(experiment.text.strip() + "\n")
-        parts.append(f"{result.seeds} seeds, {result.machine}.\n")
+        parts.append(f"{result.basis}, {result.machine}.\n")
     return "\n".join(parts)
