@@ -163,7 +163,7 @@ def test_within_is_a_goal_in_both_directions() -> None:
 
 
 def test_the_readme_is_made_of_the_results(tmp_path: Path) -> None:
-    experiment = Experiment("Title", "What came of it.", lambda place: [SHEET])
+    experiment = Experiment("digits", "Title", "What came of it.", lambda place: [SHEET])
     assert "Not measured yet." in readme({"one": experiment}, tmp_path)
     Result((SHEET,), 2, "a machine").write(tmp_path / "one.json")
     text = readme({"one": experiment}, tmp_path)

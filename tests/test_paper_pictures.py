@@ -93,7 +93,7 @@ def test_a_run_keeps_all_pictures_and_publishes_those_of_nobody(
     def drawn(place: object, sheets: Sequence[Sheet]) -> Sequence[Picture]:
         return picture("nobody"), picture("people", of_people=True)
 
-    experiment = Experiment("Title", "Text.", lambda place: [SHEET], drawn)
+    experiment = Experiment("digits", "Title", "Text.", lambda place: [SHEET], drawn)
     monkeypatch.setattr(command, "EXPERIMENTS", {"one": experiment})
     monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")

@@ -11,12 +11,17 @@ its file in a ``cells`` or ``paper`` folder there.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from benchmarks.cells import say
 from benchmarks.paper.experiments import EXPERIMENTS
 from benchmarks.paper.pictures import PUBLISHED
 from benchmarks.paper.place import Place
@@ -34,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a small part of the data, one seed, two attackers")
     parser.add_argument("--seeds", type=int, default=3, help="of fits, noise and classifiers")
     parser.add_argument("--write", action="store_true", help=f"keep results and pictures, and write {README.name}")
+    parser.add_argument("--processes", type=int, default=2, help="at once: data sets are measured beside each other")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
     asked = parser.parse_args(arguments)
     if not (data := os.environ.get("PRIVSDK_DATA")):
@@ -41,10 +47,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.quick and asked.write:
         parser.error("--quick is no result to keep: leave it out, or --write")
 
-    torch.set_num_threads(1)  # the networks are small
-    drawn = (asked.runs / "quick" if asked.quick else asked.runs) / "pictures"
-    place = Place(Path(data), asked.runs, 1 if asked.quick else asked.seeds, asked.quick)
+    tasks: dict[str, list[str]] = {}
     for name in asked.only:
+        tasks.setdefault(EXPERIMENTS[name].data, []).append(name)
+    work = partial(run, Path(data), asked.runs, asked.seeds, asked.quick, asked.write)
+    if len(tasks) == 1:
+        work(asked.only)
+    else:
+        with ProcessPoolExecutor(asked.processes, multiprocessing.get_context("spawn")) as pool:
+            # What takes longest is begun first.
+            list(pool.map(work, [tasks[data] for data in ("faces", "digits", "table") if data in tasks]))
+    if asked.write:
+        write_atomically(README, readme(EXPERIMENTS).encode())
+
+
+def run(data: Path, runs: Path, seeds: int, quick: bool, write: bool, names: Sequence[str]) -> None:
+    """Measure experiments on one data set, one after the other, on one thread: the networks are small."""
+    torch.set_num_threads(1)
+    drawn = (runs / "quick" if quick else runs) / "pictures"
+    place = Place(data, runs, 1 if quick else seeds, quick)
+    for name in names:
+        began = time.perf_counter()
         experiment = EXPERIMENTS[name]
         sheets = tuple(experiment.measure(place))
         pictures = experiment.pictures(place, sheets) if experiment.pictures is not None else ()
@@ -54,12 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         captions = {picture.name: picture.caption for picture in shown}
         result = Result(sheets, len(place.seeds), bench.cpu_name(), captions)
         print(f"## {experiment.title}\n\n{result.markdown()}\n", flush=True)
-        if asked.write:
+        say(f"{name} took {time.perf_counter() - began:.0f} s")
+        if write:
             result.write(RESULTS / f"{name}.json")
             for picture in shown:
                 picture.write(PUBLISHED)
-    if asked.write:
-        write_atomically(README, readme(EXPERIMENTS).encode())
 
 
 if __name__ == "__main__":

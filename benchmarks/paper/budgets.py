@@ -34,6 +34,12 @@ BUDGETS = {
 WEIGHTS = {"digits": (0.3, 1.0, WEIGHT), "table": (1.0, WEIGHT), "faces": (1.0, WEIGHT)}
 QUICK_BUDGETS = {"digits": (8.0,), "table": (0.3,), "faces": (15.0,)}
 PUBLISHED, GAUSSIAN, DEFAULT = "published method", "Gaussian mechanism", "default filter"
+SMALL = WEIGHTS["digits"][0]
+CURVES = {  # along the budget: which of the two, and its lambda
+    f"{PUBLISHED}, lambda {WEIGHT:g}": (PUBLISHED, WEIGHT),
+    f"{PUBLISHED}, lambda {SMALL:g}": (PUBLISHED, SMALL),
+    GAUSSIAN: (GAUSSIAN, WEIGHT),
+}
 
 
 def budgets(place: Place, space: Space) -> Sequence[float]:
@@ -140,8 +146,10 @@ def along(place: Place, private: str, utility: str, others: Sequence[str], defau
 
     wish = f"{private} hidden {' '.join(labels[1:])} kept"
     points = {
-        (contender, f"{budget:g}"): [at(plain, contender, private, utility, others, budget, one) for one in place.seeds]
-        for contender in (PUBLISHED, GAUSSIAN)
+        (name, f"{budget:g}"): [
+            at(plain, contender, private, utility, others, budget, one, weight) for one in place.seeds
+        ]
+        for name, (contender, weight) in CURVES.items()
         for budget in budgets(place, plain)
     }
     points["unfiltered", "0"] = [
@@ -169,9 +177,9 @@ def drawn(sheets: Sequence[Sheet]) -> Figure:
     labels = sheet.head[2:]
     figure = Figure(figsize=(4 * len(labels), 3.2), dpi=90, layout="constrained")
     for column, (axis, label) in enumerate(zip(figure.subplots(1, len(labels)), labels, strict=True), start=2):
-        for contender in (PUBLISHED, GAUSSIAN):
-            rows = [row for row in sheet.rows if row[0] == contender]
-            axis.plot([float(row[1]) for row in rows], [row[column].mean for row in rows], ".-", label=contender)
+        for name in CURVES:
+            rows = [row for row in sheet.rows if row[0] == name]
+            axis.plot([float(row[1]) for row in rows], [row[column].mean for row in rows], ".-", label=name)
         (own,) = (row for row in sheet.rows if row[0] == DEFAULT)
         axis.axhline(own[column].mean, color="green", ls="--", label=DEFAULT)
         axis.set(title=label, xlabel="budget", ylabel="accuracy")

@@ -14,10 +14,12 @@ from benchmarks.paper.sheet import Sheet
 class Experiment:
     """One table or figure of the paper.
 
-    ``measure`` makes all of it and gives the tables to show; ``text`` says, in Markdown, what we find beside what the
-    paper has, why they differ and what would settle it.  ``pictures`` are made once the tables are there.
+    ``data`` is what it is measured on: "digits", "table" or "faces".  ``measure`` makes all of it and gives the tables
+    to show; ``text`` says, in Markdown, what we find beside what the paper has, why they differ and what would settle
+    it.  ``pictures`` are made once the tables are there.
     """
 
+    data: str
     title: str
     text: str
     measure: Callable[[Place], Sequence[Sheet]]

@@ -40,5 +40,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "figure-7": figure_7.EXPERIMENT,
     "figure-8": figure_8.EXPERIMENT,
     "figure-9": figure_9.EXPERIMENT,
-    "cost": cost.EXPERIMENT,
+    "cost-rows": cost.ON_ROWS,
+    "cost-faces": cost.ON_FACES,
 }

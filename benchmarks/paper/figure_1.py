@@ -34,5 +34,5 @@ would settle it: the paper's pictures, and its lambda. Digits: MNIST, Y. LeCun, 
 """
 
 EXPERIMENT = Experiment(
-    "Figure 1: MNIST, a digit of each kind, the digit hidden, a circle kept", TEXT, measure, pictures
+    "digits", "Figure 1: MNIST, a digit of each kind, the digit hidden, a circle kept", TEXT, measure, pictures
 )

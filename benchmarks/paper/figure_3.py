@@ -38,5 +38,9 @@ the curve along the budget with a small lambda was not measured here.
 """
 
 EXPERIMENT = Experiment(
-    "Figure 3: MNIST, the digit hidden, a circle kept, along the budget, and confusion", TEXT, measure, pictures
+    "digits",
+    "Figure 3: MNIST, the digit hidden, a circle kept, along the budget, and confusion",
+    TEXT,
+    measure,
+    pictures,
 )

@@ -33,5 +33,5 @@ attackers that are trained say what leaks (figure 3).
 """
 
 EXPERIMENT = Experiment(
-    "Figure 4: MNIST, the latent space in the plane, the digit hidden, a circle kept", TEXT, measure, pictures
+    "digits", "Figure 4: MNIST, the latent space in the plane, the digit hidden, a circle kept", TEXT, measure, pictures
 )

@@ -154,4 +154,6 @@ the bundle that ships. What would settle it: nothing that can be looked at; Tabl
 picture of eight CelebA faces is drawn into the runs folder only: no picture of real people is kept here.
 """
 
-EXPERIMENT = Experiment("Figures 5 and 10 to 13: faces, one label hidden, Smiling kept", TEXT, measure, pictures)
+EXPERIMENT = Experiment(
+    "faces", "Figures 5 and 10 to 13: faces, one label hidden, Smiling kept", TEXT, measure, pictures
+)

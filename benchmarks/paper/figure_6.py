@@ -33,5 +33,5 @@ made of them are under the same licence.
 """
 
 EXPERIMENT = Experiment(
-    "Figure 6: MNIST, a digit of each kind, at least 5 hidden, parity kept", TEXT, measure, pictures
+    "digits", "Figure 6: MNIST, a digit of each kind, at least 5 hidden, parity kept", TEXT, measure, pictures
 )

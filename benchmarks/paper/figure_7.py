@@ -34,5 +34,9 @@ nobody named, falls further with the default filter than with the published meth
 """
 
 EXPERIMENT = Experiment(
-    "Figure 7: MNIST, at least 5 hidden, parity kept, along the budget, and confusion", TEXT, measure, pictures
+    "digits",
+    "Figure 7: MNIST, at least 5 hidden, parity kept, along the budget, and confusion",
+    TEXT,
+    measure,
+    pictures,
 )

@@ -31,5 +31,5 @@ picture.
 """
 
 EXPERIMENT = Experiment(
-    "Figure 8: MNIST, the latent space in the plane, at least 5 hidden, parity kept", TEXT, measure, pictures
+    "digits", "Figure 8: MNIST, the latent space in the plane, at least 5 hidden, parity kept", TEXT, measure, pictures
 )

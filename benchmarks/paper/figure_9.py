@@ -66,4 +66,4 @@ third or less, with the default filter to what parity, which is kept, tells by i
 bound by one classifier; neighbours in ten dimensions err by a few hundredths of a nat, so the three differ.
 """
 
-EXPERIMENT = Experiment("Figure 9: mutual information of a release and the private label", TEXT, measure)
+EXPERIMENT = Experiment("digits", "Figure 9: mutual information of a release and the private label", TEXT, measure)

@@ -43,4 +43,6 @@ TEXT = """
 To be written.
 """
 
-EXPERIMENT = Experiment("Table 3, High_Cheekbones: the curve between what is hidden and what is kept", TEXT, measure)
+EXPERIMENT = Experiment(
+    "faces", "Table 3, High_Cheekbones: the curve between what is hidden and what is kept", TEXT, measure
+)

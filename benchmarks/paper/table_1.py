@@ -70,4 +70,6 @@ over other autoencoders. The default filter starts from another encoder, whose l
 labels: the unfiltered rows say how much that gives.
 """
 
-EXPERIMENT = Experiment("Table 1: MNIST, at least 5 hidden, parity kept, and a circle that nobody named", TEXT, measure)
+EXPERIMENT = Experiment(
+    "digits", "Table 1: MNIST, at least 5 hidden, parity kept, and a circle that nobody named", TEXT, measure
+)

@@ -98,4 +98,4 @@ the paper does not say which inputs it has, nor how they are made binary, and ou
 settle it: the paper's preprocessing.
 """
 
-EXPERIMENT = Experiment("Table 2: Adult, sex hidden, income kept", TEXT, measure)
+EXPERIMENT = Experiment("table", "Table 2: Adult, sex hidden, income kept", TEXT, measure)

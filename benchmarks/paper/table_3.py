@@ -105,4 +105,4 @@ not measured here on a VAE without attribute heads, which was not trained for fa
 ships it leaks .874 of Male (docs/frontier.md). What would settle it: the whole of CelebA, and such a VAE.
 """
 
-EXPERIMENT = Experiment("Table 3: CelebA, eight labels hidden one by one, Smiling kept", TEXT, measure)
+EXPERIMENT = Experiment("faces", "Table 3: CelebA, eight labels hidden one by one, Smiling kept", TEXT, measure)

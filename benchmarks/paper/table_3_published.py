@@ -108,4 +108,4 @@ On a processor the training of the VAE takes hours, and that of each raw-face ne
 timed apart, and can be run ahead (`python -m benchmarks.paper.autoencoder`).
 """
 
-EXPERIMENT = Experiment("Table 3, the published method: CelebA through a VAE without labels", TEXT, measure)
+EXPERIMENT = Experiment("faces", "Table 3, the published method: CelebA through a VAE without labels", TEXT, measure)

@@ -100,4 +100,4 @@ differ: one setting need not suit both, and a search of pairs of settings was no
 search, and the paper's code.
 """
 
-EXPERIMENT = Experiment("Table 4: two users of opposite wishes, digits", TEXT, measure)
+EXPERIMENT = Experiment("digits", "Table 4: two users of opposite wishes, digits", TEXT, measure)
