@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,8 @@ def test_a_run_goes_on_where_it_was(
 
     monkeypatch.setenv("PRIVSDK_DATA", str(tmp_path))
     monkeypatch.setattr(__main__, "partitions", lambda name, folder, quick: tuple(part[:300] for part in parts))
-    monkeypatch.setattr(__main__, "BASELINES", {"VAE": nothing_twice(BASELINES["VAE"])})
+    vae = replace(__main__.DATA_SETS["adult"], baselines={"VAE": nothing_twice(BASELINES["VAE"])})
+    monkeypatch.setattr(__main__, "DATA_SETS", {"adult": vae})
     command = ["--runs", str(tmp_path), "--quick", "--seeds"]
     __main__.main([*command, "1"])
     first = capsys.readouterr().out
@@ -166,3 +168,24 @@ def test_a_run_goes_on_where_it_was(
     assert "±" in capsys.readouterr().out
     assert "| VAE | Sex |" in first
     assert "0.850 / 0.843" in first
+
+
+def test_what_is_not_made_for_a_data_set_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("PRIVSDK_DATA", str(tmp_path))
+    monkeypatch.setattr(__main__, "partitions", lambda name, folder, quick: ())
+    with pytest.raises(SystemExit):
+        __main__.main(["--data-set", "celeba", "--baselines", "VFAE", "--runs", str(tmp_path)])
+    assert "VFAE is not made for celeba, only LAFTR" in capsys.readouterr().err
+
+
+def test_images_are_represented_from_their_pixels() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (2, 40))
+    samples = Samples(rng.integers(0, 256, (40, 64, 64, 3), dtype=np.uint8), *labels)
+    fitted = laftr.fitted(samples, samples[:10], laftr.of_faces(), passes=1, seed=0)
+    z = fitted.represent(samples)
+    assert z.shape == (40, 50)
+    assert np.array_equal(z, fitted.represent(samples))
+    assert fitted.cost.multiply_adds == 62_568_448

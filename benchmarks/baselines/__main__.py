@@ -43,16 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     if not (data := os.environ.get("PRIVSDK_DATA")):
         parser.error("PRIVSDK_DATA is not set: it names the folder that holds adult/, mnist/ and celeba/")
+    there = DATA_SETS[asked.data_set].baselines
+    for name in asked.baselines or ():
+        if name not in there:
+            parser.error(f"{name} is not made for {asked.data_set}, only {', '.join(there)}")
 
     torch.set_num_threads(1)  # what a training costs is told for one core
     folder = asked.runs / f"baselines-{asked.data_set}{'-quick' if asked.quick else ''}"
     folder.mkdir(parents=True, exist_ok=True)
     parts = partitions(asked.data_set, Path(data), asked.quick)
     cells: dict[str, list[Cell]] = {}
-    there = DATA_SETS[asked.data_set].baselines
     for name in asked.baselines or there:
-        if name not in there:
-            parser.error(f"{name} is not made for {asked.data_set}, only {', '.join(there)}")
         cells[name] = [
             Cells(folder).cell(f"{name} {seed}", lambda name=name, seed=seed: measured(there[name], parts, seed))
             for seed in range(asked.seeds)
