@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.cells import Cells
 from benchmarks.paper import __main__ as command
-from benchmarks.paper import cases, figure_5, maps, pictures, readings
+from benchmarks.paper import cases, figure_5, maps, pictures, readings, running
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.pictures import CHECKOUT, IGNORED, PUBLISHED, Picture
 from benchmarks.paper.sheet import Sheet, Spread
@@ -94,9 +94,10 @@ def test_a_run_keeps_all_pictures_and_publishes_those_of_nobody(
         return picture("nobody"), picture("people", of_people=True)
 
     experiment = Experiment("digits", "Title", "Text.", lambda place: [SHEET], drawn)
-    monkeypatch.setattr(command, "EXPERIMENTS", {"one": experiment})
-    monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")
-    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    for module in (command, running):
+        monkeypatch.setattr(module, "EXPERIMENTS", {"one": experiment})
+    monkeypatch.setattr(running, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(running, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(command, "README", tmp_path / "README.md")
     monkeypatch.setenv("PRIVSDK_DATA", str(tmp_path))
     command.main(["--write", "--runs", str(tmp_path / "runs")])
