@@ -244,7 +244,7 @@ CAPTIONS = {
 
 TEXT_ON_ROWS = """
 On rows of a table an end-to-end baseline is a small network that is trained in less than a minute, and the default
-filter takes a quarter of the time of the cheapest: the target of a hundredth is missed by a factor of 25, and cannot be
+filter takes a third of the time of the cheapest: the target of a hundredth is missed by a factor of 31, and cannot be
 met while a fit checks itself by fresh attackers. For a few pairs the baselines' weights are also less to send than our
 bundle, whose public latents and flow serve every pair, and which nobody's rows are needed for. What would settle it:
 nothing; the argument that training is saved is one for large encoders.
