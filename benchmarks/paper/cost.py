@@ -51,8 +51,7 @@ SHARE = 0.01  # of the time of the cheapest end-to-end baseline
 
 
 def on_rows(place: Place) -> Sequence[Sheet]:
-    baselines = END_TO_END[-1:] if place.quick else END_TO_END
-    return beside(place, place.shipped("table"), {name: partial(baseline, name=name) for name in baselines})
+    return beside(place, place.shipped("table"), {name: partial(baseline, name=name) for name in place.few(END_TO_END)})
 
 
 def on_faces(place: Place) -> Sequence[Sheet]:
@@ -68,7 +67,7 @@ def beside(place: Place, space: Space, trained: dict[str, Callable[[Domain, int]
             space.cells.cell(f"cost of {name} with memory {seed}", partial(fitted, domain, name, seed))
             for seed in place.seeds
         ]
-        for name in OURS
+        for name in place.few(OURS)
     }
     baselines = {
         name: [space.cells.cell(f"cost of {name} with memory", partial(train, domain, 0))]

@@ -25,13 +25,14 @@ def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("digits"), place.shipped("digits")
     setting = nearest(place, plain, PRIVATE, UTILITY, (OTHER,), TABLE_1["emb-g-filter"])
     as_published = str(setting)
+    defaults = {name: DEFAULTS[name] for name in place.few(DEFAULTS)}
     releases = {
         "unfiltered, VAE": (plain, plain.means),
         "unfiltered, bundle": (shipped, shipped.means),
         as_published: (plain, plain.through(partial(published, plain, PRIVATE, UTILITY, setting), PRIVATE)),
         **{
             name: (shipped, shipped.through(partial(filters.default, shipped, task), PRIVATE))
-            for name, task in DEFAULTS.items()
+            for name, task in defaults.items()
         },
     }
     cells = {
@@ -42,12 +43,12 @@ def measure(place: Place) -> Sequence[Sheet]:
     rates = {label: base_rate(shipped.domain.classes(label)[test]) for label in (PRIVATE, UTILITY, OTHER)}
     printed = {
         "unfiltered, VAE": TABLE_1["emb-raw"],
-        **dict.fromkeys((as_published, *DEFAULTS), TABLE_1["emb-g-filter"]),
+        **dict.fromkeys((as_published, *defaults), TABLE_1["emb-g-filter"]),
     }
     lines = near(as_published, cells[as_published], TABLE_1["emb-g-filter"])
     lines += [
         goal(name, cells[name], figure.removeprefix(f"{ACCURACY} "), ACCURACY, limit)
-        for name, task in DEFAULTS.items()
+        for name, task in defaults.items()
         for figure, limit in TASKS[task].goals.items()
     ]
     return beside(rates, cells, printed, CAPTION), goals(lines)

@@ -42,14 +42,15 @@ def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("table"), place.shipped("table")
     setting = nearest(place, plain, PRIVATE, UTILITY, (), TABLE_2["generative filter"])
     as_published = str(setting)
+    defaults = {name: DEFAULTS[name] for name in place.few(DEFAULTS)}
     releases = {
         "unfiltered, VAE": (plain, plain.means),
         "unfiltered, bundle": (shipped, shipped.means),
         as_published: (plain, plain.through(partial(published, plain, PRIVATE, UTILITY, setting), PRIVATE)),
-        **{name: (shipped, partial(represented, shipped.domain, name)) for name in RETRAINED},
+        **{name: (shipped, partial(represented, shipped.domain, name)) for name in place.few(RETRAINED)},
         **{
             name: (shipped, shipped.through(partial(filters.default, shipped, task), PRIVATE))
-            for name, task in DEFAULTS.items()
+            for name, task in defaults.items()
         },
     }
     cells = {
@@ -60,13 +61,11 @@ def measure(place: Place) -> Sequence[Sheet]:
     printed = {
         "unfiltered, VAE": TABLE_2["VAE"],
         **{name: TABLE_2[name] for name in RETRAINED},
-        **dict.fromkeys((as_published, *DEFAULTS), TABLE_2["generative filter"]),
+        **dict.fromkeys((as_published, *defaults), TABLE_2["generative filter"]),
     }
     lines = near(as_published, cells[as_published], TABLE_2["generative filter"])
     lines += [
-        goal(name, cells[name], label, measure, limit)
-        for name, wanted in GOALS.items()
-        for label, measure, limit in wanted
+        goal(name, cells[name], label, measure, limit) for name in defaults for label, measure, limit in GOALS[name]
     ]
     return beside(rates, cells, printed, CAPTION), goals(lines)
 

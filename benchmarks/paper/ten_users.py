@@ -32,7 +32,7 @@ UNFILTERED = "unfiltered"
 
 def measure(place: Place) -> Sequence[Sheet]:
     plain, shipped = place.published("faces"), place.shipped("faces")
-    users = USERS[:2] if place.quick else USERS
+    users = place.few(USERS)
     methods = {
         UNFILTERED: (shipped, partial(unfiltered, shipped)),
         str(SETTING): (plain, partial(published, plain, SETTING)),
