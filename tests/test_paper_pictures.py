@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -150,7 +151,9 @@ def test_a_map_has_two_coordinates_of_each_sample_and_is_kept(tmp_path: Path) ->
     space: Any = SimpleNamespace(domain=domain, used=np.array([True, True, True, False]), cells=Cells(tmp_path))
     place: Any = SimpleNamespace(quick=True)
     version = cases.Version("made up", space, lambda seed: latents, lambda z: np.zeros((len(z), 28, 28), np.uint8))
+    torch.set_num_threads(1)
     points = maps.plane(place, version, cases.CASE_1)
+    assert torch.get_num_threads() == 1  # numba, by which UMAP runs, would take all cores
     assert points.shape == (maps.QUICK_POINTS, 2)
     assert np.isfinite(points).all()
     kept = cases.Version("made up", space, lambda seed: np.empty((0, 4), np.float32), version.decode)

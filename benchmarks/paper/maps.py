@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
@@ -34,10 +33,7 @@ def plane(place: Place, version: Version, case: Case) -> Floats:
 
     def measure() -> Cell:
         z = version.z[chosen(place, space.domain)][:, space.used]
-        threads = torch.get_num_threads()
         (points,) = mapped([z], SEED)
-        # Numba, by which UMAP runs, gives torch all cores, and where these are shared what follows takes far longer.
-        torch.set_num_threads(threads)
         return Cell({}, {"points": points.tolist()})
 
     cell = space.cells.cell(f"{case} {version.name} map {SEED}", measure)
