@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
@@ -33,7 +34,10 @@ def plane(place: Place, version: Version, case: Case) -> Floats:
 
     def measure() -> Cell:
         z = version.z[chosen(place, space.domain)][:, space.used]
+        threads = torch.get_num_threads()
         (points,) = mapped([z], SEED)
+        # Numba, by which UMAP runs, gives torch all cores, and where these are shared what follows takes far longer.
+        torch.set_num_threads(threads)
         return Cell({}, {"points": points.tolist()})
 
     cell = space.cells.cell(f"{case} {version.name} map {SEED}", measure)

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 
@@ -15,13 +14,10 @@ def mapped(groups: Sequence[NDArray], seed: int) -> list[NDArray[np.float32]]:
 
     The axes mean nothing; whoever lies near is alike.
     """
-    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own threads, and of what it calls
         from umap import UMAP
 
         together = np.concatenate(groups).astype(np.float32)
         places = UMAP(random_state=seed, n_jobs=1).fit_transform(together)
-    # Numba, by which UMAP runs, gives torch all cores, and where these are shared what follows takes far longer.
-    torch.set_num_threads(threads)
     return np.split(places.astype(np.float32), np.cumsum([len(group) for group in groups])[:-1])
