@@ -73,7 +73,7 @@ class Space:
     """The latents of every sample of a domain by one autoencoder; what is measured of them is kept in ``cells``.
 
     ``used`` is bool [Z]: the dimensions in which the encoder says something.  ``attackers`` are those that are trained
-    afresh on each release.
+    afresh on each release.  What is ``quick`` is fitted on the bundle alone.
     """
 
     domain: Domain
@@ -81,6 +81,7 @@ class Space:
     used: NDArray[np.bool_]
     cells: Cells
     attackers: tuple[type[Attacker], ...]
+    quick: bool
 
     def data(self, private: str, utility: Sequence[str], rows: NDArray[np.int64]) -> FitData:
         """These rows, to fit a filter on."""
@@ -162,4 +163,4 @@ class Place:
 
     def _space(self, domain: Domain, latents: Latents, used: NDArray[np.bool_], cells: Path) -> Space:
         cells.mkdir(exist_ok=True)
-        return Space(domain, latents, used, Cells(cells), QUICK[LATENTS] if self.quick else ATTACKERS)
+        return Space(domain, latents, used, Cells(cells), QUICK[LATENTS] if self.quick else ATTACKERS, self.quick)

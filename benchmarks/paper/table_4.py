@@ -17,7 +17,7 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.measure import base_rate, beside, goal, near
 from benchmarks.paper.place import Place, Space
 from benchmarks.paper.published import ACCURACY, TABLE_4
-from benchmarks.paper.server import Server, User, default, held_by_users, of_user, pooled, published
+from benchmarks.paper.server import Server, User, bundled, default, held_by_users, of_user, pooled, published
 from benchmarks.paper.sheet import Sheet, goals
 from benchmarks.table import Goal
 from export.datasets.labelled import VALID
@@ -33,7 +33,7 @@ def measure(place: Place) -> Sequence[Sheet]:
     as_published = str(setting)
     methods = {
         as_published: (plain, partial(published, plain, setting)),
-        DEFAULT: (shipped, partial(default, shipped)),
+        DEFAULT: (shipped, partial(bundled if place.quick else default, shipped)),
     }
     cells = {
         method: [
