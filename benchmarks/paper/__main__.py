@@ -37,9 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where finished parts are kept")
     asked = parser.parse_args(arguments)
     if not (data := os.environ.get("PRIVSDK_DATA")):
-        parser.error("PRIVSDK_DATA is not set: it names the folder that holds mnist/ and adult/")
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds mnist/, adult/ and celeba/")
     if asked.quick and asked.write:
         parser.error("--quick is no result to keep: leave it out, or --write")
+    if asked.processes < 1:
+        parser.error("--processes is at least 1")
 
     tasks: dict[str, list[str]] = {}
     for name in asked.only:

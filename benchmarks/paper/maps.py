@@ -90,4 +90,4 @@ def pictures(place: Place, case: Case, name: str) -> Sequence[Picture]:
         f"{len(classes)} test digits in the plane, by UMAP of each release alone, seed {SEED}; coloured by "
         f"{case.private} above, by {case.utility} below. The axes mean nothing, and each map has its own."
     )
-    return (Picture(name, caption, figure),)
+    return (Picture(name, caption, figure, of_people=False),)

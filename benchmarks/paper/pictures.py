@@ -28,12 +28,15 @@ COLOURS = 256  # in a file: nobody sees the difference to all of them, and it ta
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its caption; ``of_people`` are those that show real people, or what was decoded from them."""
+    """A figure with its caption; ``of_people`` are those that show real people, or what was decoded from them.
+
+    That has no default: whoever makes a picture says it.
+    """
 
     name: str
     caption: str
     figure: Figure
-    of_people: bool = False
+    of_people: bool
 
     @cached_property
     def png(self) -> bytes:

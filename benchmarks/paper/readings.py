@@ -93,10 +93,11 @@ def pictures(name: str, sheets: Sequence[Sheet]) -> Sequence[Picture]:
     """Those of figures 3 and 7, whose first sheet is that along the budget and whose others are `confusions`."""
     curves, *matrices = sheets
     return (
-        Picture(name, "Accuracy of the paper's classifier along the budget.", budgets.drawn([curves])),
+        Picture(name, "Accuracy of the paper's classifier along the budget.", budgets.drawn([curves]), of_people=False),
         Picture(
             f"{name}-confusion",
             f"What the paper's classifier says of each true class: white never, dark always; seed {SEED}.",
             drawn(matrices),
+            of_people=False,
         ),
     )

@@ -47,7 +47,7 @@ def pictures(place: Place, case: Case, name: str) -> Sequence[Picture]:
         "The first test digit of each kind, as each autoencoder decodes it, and as each filter releases it, seed "
         f"{SEED}. {SOURCE}"
     )
-    return (Picture(name, caption, grid(rows, names(domain, DIGIT), MAGNIFIED)),)
+    return (Picture(name, caption, grid(rows, names(domain, DIGIT), MAGNIFIED), of_people=False),)
 
 
 def released(version: Version, case: Case) -> Floats:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.networks.blocks import bounded
+
 
 class BernoulliVAE(nn.Module):
     """Encoder, decoder, and linear attribute heads on the latent mean, for samples of one shape.
@@ -46,9 +48,7 @@ class Posterior(nn.Module):
         self.output = nn.Linear(size, 2 * latent)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.output(self.features(x)).chunk(2, dim=1)
-        # Bounds far outside what training reaches: they keep exp() finite on samples unlike any other.
-        return mean, log_variance.clamp(-12.0, 4.0)
+        return bounded(self.output(self.features(x)))
 
 
 class DigitVAE(BernoulliVAE):

@@ -22,6 +22,15 @@ def to_pixels(x: Tensor) -> np.ndarray:
     return to_stored(x).contiguous().cpu().numpy()
 
 
+def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
+    """An encoder's last layer, float [N, 2 * latent], as mean and log-variance, float32 [N, latent] each.
+
+    The bounds are far outside what training reaches: they keep exp() finite on samples unlike any other.
+    """
+    mean, log_variance = output.float().chunk(2, dim=1)
+    return mean, log_variance.clamp(-12.0, 4.0)
+
+
 class ResidualBlock(nn.Module):
     """x + convolutions(x), pre-activated; channels and size stay the same."""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from export.networks.vae import SIDE, bounded
+from export.networks.blocks import bounded
+from export.networks.vae import SIDE
 
 GROWTH = 12
 LAYERS = 12  # of a block

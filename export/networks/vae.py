@@ -6,19 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.networks.blocks import ResidualBlock
+from export.networks.blocks import ResidualBlock, bounded
 
 SIDE = 64
 HALF = SIDE // 2
-
-
-def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
-    """An encoder's last layer, float [N, 2 * latent], as mean and log-variance, float32 [N, latent] each.
-
-    The bounds are far outside what training reaches: they keep exp() finite on images unlike any photo.
-    """
-    mean, log_variance = output.float().chunk(2, dim=1)
-    return mean, log_variance.clamp(-12.0, 4.0)
 
 
 class Encoder(nn.Module):
