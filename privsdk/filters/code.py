@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from privsdk.filters.basis import SMALL, Basis
 from privsdk.filters.couplings import Couplings
+from privsdk.filters.rows import times
 from privsdk.filters.scores import clipped, probabilities
 
 Floats = NDArray[np.float32]
@@ -75,19 +76,19 @@ class ConditionalAffine:
     def forward(self, x: Floats, scores: Floats, xi: Floats) -> Floats:
         """x, float32 [N, U], all scores [N, K] and a normal number of each row [N] to e, float32 [N, U]."""
         about = self.basis.weights(scores)
-        centred = x - about @ self.mean
+        centred = x - times(about, self.mean)
         code = np.zeros_like(centred)
         for weight, map_ in zip(about.T, self.whiten, strict=True):
-            code += weight[:, None] * (centred @ map_)
-        return code + np.outer(xi - code @ self.along, self.along)
+            code += weight[:, None] * times(centred, map_)
+        return code + np.outer(xi - times(code, self.along[:, None])[:, 0], self.along)
 
     def inverse(self, code: Floats, scores: Floats) -> Floats:
         """An x with this ``code`` and, nearly, these scores [N, K]."""
         about = self.basis.weights(scores)
-        x = about @ self.mean
+        x = times(about, self.mean)
         for start in range(0, len(code), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            maps = np.tensordot(about[rows], self.whiten, axes=1)
+            maps = times(about[rows], self.whiten.reshape(len(self.whiten), -1)).reshape(-1, *self.whiten.shape[1:])
             x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
         return x
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk.filters.rows import times
+
 Floats = NDArray[np.float32]
 
 LOG_SCALE_BOUND = 2.5
@@ -61,7 +63,7 @@ class Couplings:
     def _forward(self, x: Floats, context: Floats | None) -> Floats:
         kept = self._kept
         for layer, rotation in enumerate(self.rotation):
-            x = x @ rotation
+            x = times(x, rotation)
             log_scale, shift = self._conditioner(layer, x[:, :kept], context)
             x[:, kept:] = x[:, kept:] * np.exp(log_scale) + shift
         return x
@@ -71,7 +73,7 @@ class Couplings:
         for layer in range(len(self.rotation) - 1, -1, -1):
             log_scale, shift = self._conditioner(layer, x[:, :kept], context)
             moved = (x[:, kept:] - shift) * np.exp(-log_scale)
-            x = np.concatenate([x[:, :kept], moved], axis=1) @ self.rotation[layer].T
+            x = times(np.concatenate([x[:, :kept], moved], axis=1), self.rotation[layer].T)
         return x
 
     @property
@@ -81,9 +83,9 @@ class Couplings:
     def _conditioner(self, layer: int, a: Floats, context: Floats | None) -> tuple[Floats, Floats]:
         if context is not None:
             a = np.concatenate([a, context], axis=1)
-        hidden = silu(a @ self.weight_1[layer] + self.bias_1[layer])
-        hidden = silu(hidden @ self.weight_2[layer] + self.bias_2[layer])
-        raw = hidden @ self.weight_3[layer] + self.bias_3[layer]
+        hidden = silu(times(a, self.weight_1[layer]) + self.bias_1[layer])
+        hidden = silu(times(hidden, self.weight_2[layer]) + self.bias_2[layer])
+        raw = times(hidden, self.weight_3[layer]) + self.bias_3[layer]
         moved = raw.shape[1] // 2
         return LOG_SCALE_BOUND * np.tanh(raw[:, :moved] / LOG_SCALE_BOUND), raw[:, moved:]
 
@@ -106,12 +108,12 @@ class PublicFlow:
     def forward(self, z: Floats) -> Floats:
         """g(z): float32 [N, Z] to float32 [N, U]."""
         centred: Floats = z[:, self.used] - self.shift
-        return self.couplings.forward(centred @ self.whiten)
+        return self.couplings.forward(times(centred, self.whiten))
 
     def inverse(self, code: Floats) -> Floats:
         """The z with g(z) = ``code``: float32 [N, U] to float32 [N, Z], zero where a dimension is unused."""
         z = np.zeros((len(code), len(self.used)), np.float32)
-        z[:, self.used] = self.couplings.inverse(code) @ self._colour + self.shift
+        z[:, self.used] = times(self.couplings.inverse(code), self._colour) + self.shift
         return z
 
     @cached_property

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from privsdk.errors import PrivatizerError
 from privsdk.filters import posterior
+from privsdk.filters.rows import times
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +61,7 @@ class ErasureFilter:
         :raises UsageError: shapes do not fit.
         """
         z = posterior.sample(mean, variance, seeds, self.used)
-        return (z - (z - self.mean) @ self.matrix).astype(np.float32, copy=False)
+        return (z - times(z - self.mean, self.matrix)).astype(np.float32, copy=False)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The arrays by name, for :meth:`from_arrays`."""

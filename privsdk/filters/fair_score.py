@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.filters.basis import Basis, cells, crossed
+from privsdk.filters.rows import times
 from privsdk.filters.scores import probabilities
 
 Floats = NDArray[np.float32]
@@ -51,7 +52,7 @@ class FairTable:
                 rank = balanced(rank, weights, balance.reshape(-1, balance.shape[-1]))
             rank = np.abs(rank + BLUR * blur[rows])
             rank = np.where(rank > 1, 2 - rank, rank)
-            fair[rows] = _at_rank(previous[rows] @ self.everyone[side], rank)
+            fair[rows] = _at_rank(times(previous[rows], self.everyone[side]), rank)
         return fair
 
 
@@ -126,7 +127,7 @@ def beliefs(scores: Floats, private: Sequence[Sequence[int]]) -> Floats:
 
 def excess(values: Floats, previous: Floats, beliefs: Floats, needed: Floats) -> NDArray[np.float64]:
     """The log-odds of the utility label, less those that are needed for a yes: float64 [N]."""
-    likely = ((previous @ needed) * beliefs).sum(axis=1, dtype=np.float64)
+    likely = (times(previous, needed) * beliefs).sum(axis=1, dtype=np.float64)
     likely = np.clip(likely, LEAST_NEEDED, 1 - LEAST_NEEDED)
     return values - np.log(likely / (1 - likely))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from privsdk import noise
 from privsdk.errors import PrivatizerError
 from privsdk.filters import posterior
+from privsdk.filters.rows import times
 
 Floats = NDArray[np.float32]
 
@@ -62,7 +63,7 @@ class LinearFilter:
         z = posterior.sample(mean, variance, seeds, self.used)
         label = posterior.checked_private(private, len(z), len(self.gamma_label))
         eps = noise.normal(seeds, len(self.used), "filter noise")
-        return z + eps @ self.gamma_noise + self.gamma_label[label]
+        return z + times(eps, self.gamma_noise) + self.gamma_label[label]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The weights by name, for :meth:`from_arrays`."""

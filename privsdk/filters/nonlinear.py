@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from privsdk import noise
 from privsdk.errors import PrivatizerError
 from privsdk.filters import posterior
+from privsdk.filters.rows import times
 from privsdk.filters.scores import elu
 
 Floats = NDArray[np.float32]
@@ -122,5 +123,5 @@ class NonlinearFilter:
     def _residual(self, inputs: Floats) -> Floats:
         hidden = inputs
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = elu(hidden @ weight + bias)
-        return hidden @ self.weights[-1] + self.biases[-1] + inputs @ self.skip
+            hidden = elu(times(hidden, weight) + bias)
+        return times(hidden, self.weights[-1]) + self.biases[-1] + times(inputs, self.skip)

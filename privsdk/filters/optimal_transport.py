@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from privsdk import noise
 from privsdk.errors import PrivatizerError
 from privsdk.filters import posterior
+from privsdk.filters.rows import times
 from privsdk.filters.scores import ScoreNetwork, clipped, draw_classes, probabilities
 
 Floats = NDArray[np.float32]
@@ -103,7 +104,7 @@ class OptimalTransport:
         z[:, self.used] += np.float32(self.tau) * noise.normal(seeds, int(self.used.sum()), "filter noise")
         for one in np.unique(pair):
             rows, (p, u) = pair == one, divmod(one, kinds)
-            moved = self.centres[u] + (z[rows] - self.means[p, u]) @ self.maps[p, u]
+            moved = self.centres[u] + times(z[rows] - self.means[p, u], self.maps[p, u])
             z[rows] = np.where(self.used, moved, z[rows])
         return z
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk.filters.rows import times
+
 Floats = NDArray[np.float32]
 
 SCORE_BOUND = 12.0
@@ -38,19 +40,20 @@ class ScoreNetwork:
         """The log-odds of the attributes: float32 [N, Z] to float32 [N, A]."""
         skip, out, out_bias = self._calibrated()
         x = (z - self.shift) * self.inverse_scale
-        return (x @ skip + elu(x @ self.hidden + self.hidden_bias) @ out + out_bias).astype(np.float32)
+        hidden = elu(times(x, self.hidden) + self.hidden_bias)
+        return (times(x, skip) + times(hidden, out) + out_bias).astype(np.float32)
 
     def gradient(self, z: Floats) -> tuple[Floats, Floats]:
         """Scores and their gradients with respect to z: float32 [N, A] and float32 [N, A, Z]."""
         skip, out, out_bias = self._calibrated()
         x = (z - self.shift) * self.inverse_scale
-        before = x @ self.hidden + self.hidden_bias
+        before = times(x, self.hidden) + self.hidden_bias
         after = elu(before)
         slope = np.where(before > 0, np.float32(1), after + 1)
         # One product of matrices with all attributes side by side; a small one for each row takes far longer.
         paths = out[:, :, None] * self.hidden.T[:, None, :]
-        gradient = (slope @ paths.reshape(len(out), -1)).reshape(len(z), *paths.shape[1:]) + skip.T
-        return x @ skip + after @ out + out_bias, gradient * self.inverse_scale
+        gradient = times(slope, paths.reshape(len(out), -1)).reshape(len(z), *paths.shape[1:]) + skip.T
+        return times(x, skip) + times(after, out) + out_bias, gradient * self.inverse_scale
 
     def only(self, columns: Sequence[int]) -> ScoreNetwork:
         """The network of the attributes in ``columns`` alone."""
@@ -106,7 +109,8 @@ def probabilities(scores: Floats) -> Floats:
     ``scores`` are [N, 1] for a label that is true or not, whose classes are those two, and [N, C] for one of C classes,
     of which exactly one holds: the log-odds of each against the rest.
     """
-    likely = (0.5 + 0.5 * np.tanh(0.5 * scores)).astype(np.float32)
+    # In rows: how they lie in memory decides the order in which they are summed, and so the last bit.
+    likely = (0.5 + 0.5 * np.tanh(0.5 * np.ascontiguousarray(scores))).astype(np.float32)
     if scores.shape[1] == 1:
         return np.concatenate([1 - likely, likely], axis=1)
     likely = np.maximum(likely, np.float32(1e-9))  # where every class is unlikely, none of them is impossible

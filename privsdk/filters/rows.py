@@ -1,0 +1,19 @@
+"""Products of rows with a matrix that do not depend on what else is in the batch.
+
+A product of two matrices is computed in blocks, and which block a row falls into changes its last bits: the same photo,
+released alone and in a folder, would differ by a grey level here and there.  A product for each row takes two to three
+times as long, and is the same whatever stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def times(rows: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """``rows`` [N, D] times ``matrix`` [D, M], each row alone: [N, M]."""
+    product: NDArray[Any] = np.matmul(np.ascontiguousarray(rows)[:, None, :], matrix)[:, 0]
+    return product
