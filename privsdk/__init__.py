@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from privsdk.samples.labels import labels_of_photos, read_labels
     from privsdk.samples.tables import Table, TableRows, read_table
     from privsdk.samples.to_audit import Labelled, read_releases_to_audit, read_samples_to_audit
+    from privsdk.store.key import device_key, key_fingerprint, key_path, rotate_key
 
 __version__ = "0.1.0"
 
@@ -85,10 +86,13 @@ __all__ = [
     "check_page",
     "check_wish",
     "curve",
+    "device_key",
     "draw_curve",
     "fit",
     "fitted",
     "is_idx",
+    "key_fingerprint",
+    "key_path",
     "labels_of_photos",
     "measure",
     "measured_text",
@@ -103,6 +107,7 @@ __all__ = [
     "read_releases_to_audit",
     "read_samples_to_audit",
     "read_table",
+    "rotate_key",
     "write_page",
 ]
 
@@ -129,10 +134,13 @@ _LATER = {
     "check_page": "privsdk.drawing",
     "check_wish": "privsdk.reuse",
     "curve": "privsdk.fitting.curve",
+    "device_key": "privsdk.store.key",
     "draw_curve": "privsdk.drawing",
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
     "is_idx": "privsdk.samples.digits",
+    "key_fingerprint": "privsdk.store.key",
+    "key_path": "privsdk.store.key",
     "labels_of_photos": "privsdk.samples.labels",
     "measure": "privsdk.bench",
     "measured_text": "privsdk.bench",
@@ -147,6 +155,7 @@ _LATER = {
     "read_releases_to_audit": "privsdk.samples.to_audit",
     "read_samples_to_audit": "privsdk.samples.to_audit",
     "read_table": "privsdk.samples.tables",
+    "rotate_key": "privsdk.store.key",
     "write_page": "privsdk.drawing",
 }
 

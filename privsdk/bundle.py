@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk import noise, runtime
-from privsdk.arrays import Arrays, unpack
+from privsdk.arrays import Arrays, parse_json, unpack
 from privsdk.codec import Codec, Floats, Latents, Pixels
 from privsdk.errors import BundleError
 from privsdk.files import read_regular
@@ -30,6 +30,12 @@ from privsdk.samples.tables import Table
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MANIFEST_SUM = "manifest.sha256"
+"""SHA-256 of the manifest, in hexadecimal, and a line's end: the manifest covers every other file."""
+SIGNATURE = "manifest.sig"
+"""Ed25519 over the manifest's bytes; where there is one.  See :mod:`privsdk.signatures`."""
+BESIDE = (MANIFEST, MANIFEST_SUM, SIGNATURE)
+"""What a bundle's folder holds beside the files that the manifest lists."""
 # No leakage plus this is below a certainty: nothing is believed where nobody has measured the gap.
 UNKNOWN_GAP = 0.5
 REQUIRED_FILES = (
@@ -43,6 +49,8 @@ REQUIRED_FILES = (
     "MODEL_CARD.md",
 )
 LARGEST_FILE = 512 * 1024 * 1024
+LARGEST_MANIFEST = 4 * 1024 * 1024
+SIGNATURE_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -95,22 +103,24 @@ class Bundle(Immutable):
         decoding.
 
         A name means a shipped bundle before it means a folder: write ``./faces`` for the folder.  Every file
-        is read once, its size and SHA-256 compared with the manifest's, and loaded from those bytes.  Raises
-        BundleError, naming the file, where one is missing, damaged or not listed, and where there is no such
-        bundle.
+        is read once, its size and SHA-256 compared with the manifest's, the manifest's with ``manifest.sha256``,
+        and loaded from those bytes.  Raises BundleError, naming the file, where one is missing, damaged, a link or
+        not listed, and where there is no such bundle.  The folder itself may be a link.
         """
         runtime.check_threads(threads)
-        folder = _folder(name_or_folder)
-        manifest = _read(folder / MANIFEST)
+        folder = folder_of(name_or_folder)
+        manifest = read_manifest(folder)
         entries = _parsed(manifest)["files"]
         files = {name: _read(folder / name) for name in entries}
         try:
             there = sorted(os.listdir(folder))
         except OSError as error:
             raise BundleError(f"{folder} cannot be read ({error.strerror}): change its permissions") from error
-        unlisted = [name for name in there if name not in files and name != MANIFEST and not name.startswith(".")]
+        unlisted = [name for name in there if name not in (*files, *BESIDE) and not name.startswith(".")]
         if unlisted:
             raise BundleError(f"{folder} holds {unlisted[0]}, which its manifest does not list: take it away")
+        if SIGNATURE in there:
+            _read(folder / SIGNATURE, SIGNATURE_BYTES)  # only whoever has a key can say more of it
         return cls(manifest, files, threads)
 
     @property
@@ -273,7 +283,8 @@ def _shipped() -> dict[str, Path]:
     }
 
 
-def _folder(name_or_folder: str | Path) -> Path:
+def folder_of(name_or_folder: str | Path) -> Path:
+    """The folder of the shipped bundle of that name, or the one that is named; BundleError where there is none."""
     shipped = _shipped()
     if isinstance(name_or_folder, str) and name_or_folder in shipped:
         return shipped[name_or_folder]
@@ -286,30 +297,58 @@ def _folder(name_or_folder: str | Path) -> Path:
     return folder
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = LARGEST_FILE) -> bytes:
     try:
-        return read_regular(path, LARGEST_FILE)
+        if os.path.islink(path):
+            raise BundleError(f"{path} is a link: a bundle holds its files itself; get the bundle again")
+        return read_regular(path, most)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}): get the bundle again") from error
 
 
+def manifest_files(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """``manifest.json`` and ``manifest.sha256``, as a bundle's folder holds them."""
+    written = json.dumps(manifest, indent=1).encode() + b"\n"
+    return {MANIFEST: written, MANIFEST_SUM: hashlib.sha256(written).hexdigest().encode() + b"\n"}
+
+
+def read_manifest(folder: Path) -> bytes:
+    """The bytes of ``manifest.json`` there; BundleError where they are not those that were written."""
+    manifest = _read(folder / MANIFEST, LARGEST_MANIFEST)
+    if not os.path.lexists(folder / MANIFEST_SUM):
+        raise BundleError(
+            f"{folder} has no {MANIFEST_SUM}, as every bundle now has: get the bundle again or, where it is your own, "
+            "pack it again"
+        )
+    if _read(folder / MANIFEST_SUM, LARGEST_MANIFEST) != hashlib.sha256(manifest).hexdigest().encode() + b"\n":
+        raise BundleError(f"{MANIFEST} is not what {MANIFEST_SUM} says: get the bundle again")
+    # Else a name could stand there twice, and others could read the other one.
+    if manifest_files(_json(manifest))[MANIFEST] != manifest:
+        raise BundleError(f"{MANIFEST} is not written as it is packed: get the bundle again")
+    return manifest
+
+
+def _json(manifest: bytes) -> Any:
+    try:
+        return parse_json(manifest)
+    except ValueError as error:
+        raise BundleError(f"{MANIFEST} is no JSON ({error}): get the bundle again") from error
+
+
 def _parsed(manifest: bytes) -> dict[str, Any]:
     """What the bytes of ``manifest.json`` say, after a check of all that the rest relies on."""
-    try:
-        parsed = json.loads(manifest)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{MANIFEST} is no JSON ({error}): get the bundle again") from error
-    if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
-        found = parsed.get("schema") if isinstance(parsed, dict) else None
+    said = _json(manifest)
+    if not isinstance(said, dict) or said.get("schema") != SCHEMA:
+        found = said.get("schema") if isinstance(said, dict) else None
         raise BundleError(f"{MANIFEST} has schema {found!r}, this version reads {SCHEMA}: update privsdk or the bundle")
     for place, holds in _EXPECTED.items():
-        if not holds(parsed.get(place)):
+        if not holds(said.get(place)):
             raise BundleError(f"{MANIFEST} has no valid {place!r}: export it again")
-    if not _are_groups(parsed.get("groups", {}), [entry["name"] for entry in parsed["attributes"]]):
+    if not _are_groups(said.get("groups", {}), [entry["name"] for entry in said["attributes"]]):
         raise BundleError(f"{MANIFEST} has no valid 'groups': export it again")
-    if (parsed["kind"] == "table" or "table" in parsed) and (why := _why_no_table(parsed)):
+    if (said["kind"] == "table" or "table" in said) and (why := _why_no_table(said)):
         raise BundleError(f"{MANIFEST} has no valid 'table' ({why}): export it again")
-    return parsed
+    return said
 
 
 def _check_files(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -399,7 +438,7 @@ def _why_no_table(manifest: Mapping[str, Any]) -> str | None:
 def _are_files(value: object) -> bool:
     return isinstance(value, dict) and all(
         is_name(name)
-        and name != MANIFEST
+        and name not in BESIDE
         and isinstance(entry, dict)
         and _is_count(entry.get("bytes"), LARGEST_FILE)
         and isinstance(entry.get("sha256"), str)

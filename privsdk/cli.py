@@ -102,6 +102,9 @@ def privatize(
         UtilityColumn, typer.Option(help="Of a table: release a utility column as it is, or leave it out.")
     ] = "keep",
     order: Annotated[Order, typer.Option(help="Of a file: shuffle its samples, or keep their order.")] = "shuffled",
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Release also what another filter has had, whatever both tell together.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     fairness: FairnessOption = None,
     a: AOption = 1.0,
@@ -169,10 +172,10 @@ def privatize(
             chosen = chosen or privsdk.fitted(opened, hidden, kept, settings, on_progress=on_progress)
             if opened.table is not None:
                 done = chosen.release_table(
-                    paths[0], plan.output, private_column, utility_column, order, on_progress=on_progress
+                    paths[0], plan.output, private_column, utility_column, order, on_progress=on_progress, insist=insist
                 )
             else:
-                done = chosen.release_idx(paths[0], plan.output, order, on_progress=on_progress)
+                done = chosen.release_idx(paths[0], plan.output, order, on_progress=on_progress, insist=insist)
             for refusal in done.refusals:
                 _complain(f"refused {refusal}")
             if as_json:
@@ -184,9 +187,7 @@ def privatize(
             return
         needed = hidden if label_aware or (chosen is not None and chosen.label_aware) else ()
         if needed and labels is None:
-            raise privsdk.UsageError(
-                f"the filter needs the private label ({', '.join(needed)}) of every photo: add --labels FILE.csv"
-            )
+            raise privsdk.UsageError("the filter needs the private label of every photo: add --labels FILE.csv")
         table = None if labels is None else privsdk.read_labels(labels, (*hidden, *kept), needed)
         privsdk.labels_of_photos(table or {}, plan.photos, (*hidden, *kept))  # which photo is which, before any work
         if dry_run:
@@ -204,6 +205,7 @@ def privatize(
             on_progress=on_progress,
             format=format,
             preview=preview,
+            insist=insist,
         )
         released = [result for result in results if isinstance(result, privsdk.Release)]
         refused = [result for result in results if isinstance(result, privsdk.Refusal)]
@@ -475,6 +477,46 @@ def verify(
             _say(f"{opened.name} is whole and works (digest {opened.digest})")
 
 
+key_app = typer.Typer(help="The device key, which all random choices of a release come from.", no_args_is_help=True)
+app.add_typer(key_app, name="key")
+
+
+@key_app.command("show")
+def key_show(as_json: JsonOption = False) -> None:
+    """Tell the key by its fingerprint, which says nothing of it; it is made where there is none."""
+    with _errors_in_words():
+        fingerprint, path = privsdk.key_fingerprint(privsdk.device_key()), privsdk.key_path()
+        if as_json:
+            _print_json({"fingerprint": fingerprint, "path": str(path)})
+        else:
+            _say(f"{fingerprint}  ({path})")
+
+
+@key_app.command("path")
+def key_path() -> None:
+    """Say where the key is: copy the file to keep it, and to nobody."""
+    with _errors_in_words():
+        _say(str(privsdk.key_path()))
+
+
+@key_app.command("rotate")
+def key_rotate(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it: what was released before can get other noise.")] = False,
+) -> None:
+    """Make a new key in place of the old one, which is lost.
+
+    The ledger then knows nothing of earlier releases: a photo that is released again gets other noise, and whoever has
+    both releases can tell what they have in common.
+    """
+    with _errors_in_words():
+        if not yes:
+            raise privsdk.UsageError(
+                "with a new key a photo that was released before would be released with other noise, and both together "
+                "tell more: say --yes if that is wanted"
+            )
+        _say(f"The new key is {privsdk.rotate_key()}.")
+
+
 @app.command()
 def bench(
     bundle: BundleOption = "faces",
@@ -515,7 +557,7 @@ def _errors_in_words() -> Iterator[None]:
         _complain(f"privsdk: {error}")
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
-        _complain("privsdk: interrupted; what was released before stays")
+        _complain("privsdk: interrupted; what was released before stays, and the same command goes on")
         raise typer.Exit(130) from error
 
 

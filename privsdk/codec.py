@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privsdk import graphs
 from privsdk.errors import BundleError, UsageError
+from privsdk.graphs import BATCH
 from privsdk.runtime import session
-
-BATCH = 64
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -57,15 +57,18 @@ class Codec:
         latent_size: int,
         threads: int = 1,
     ) -> None:
-        """Raises BundleError where a graph cannot be loaded or has other inputs or outputs."""
+        """Raises BundleError where a graph cannot be loaded, has other inputs or outputs, or is none that
+        :mod:`privsdk.graphs` lets run.
+        """
         self.sample_shape = sample_shape
         self.latent_size = latent_size
-        sample = ("tensor(uint8)", sample_shape)
-        latent = ("tensor(float)", (latent_size,))
-        self._encoder = _checked(
-            "encoder.onnx", encoder, {"samples": sample}, {"mean": latent, "log_variance": latent}, threads
-        )
-        self._decoder = _checked("decoder.onnx", decoder, {"latents": latent}, {"samples": sample}, threads)
+        sample = ("uint8", sample_shape)
+        latent = ("float32", (latent_size,))
+        # Both before a session is made of either.
+        graphs.check("encoder.onnx", encoder, {"samples": sample}, {"mean": latent, "log_variance": latent})
+        graphs.check("decoder.onnx", decoder, {"latents": latent}, {"samples": sample})
+        self._encoder = _loaded("encoder.onnx", encoder, threads)
+        self._decoder = _loaded("decoder.onnx", decoder, threads)
 
     def encode(self, samples: Pixels) -> Latents:
         """uint8 [N, *sample_shape] to the latents of N samples; raises UsageError for anything else, BundleError
@@ -102,25 +105,11 @@ class Codec:
         return samples
 
 
-Signature = dict[str, tuple[str, tuple[int, ...]]]
-
-
-def _checked(name: str, graph: bytes, inputs: Signature, outputs: Signature, threads: int) -> Any:
+def _loaded(name: str, graph: bytes, threads: int) -> Any:
     try:
-        loaded = session(graph, threads)
+        return session(graph, threads)
     except Exception as error:  # ONNX Runtime has no common base for what a bad graph makes it raise.
         raise BundleError(f"{name} cannot be loaded ({_first_line(error)}): get the bundle again") from error
-    for side, declared, expected in (
-        ("input", loaded.get_inputs(), inputs),
-        ("output", loaded.get_outputs(), outputs),
-    ):
-        found = {tensor.name: (tensor.type, tuple(tensor.shape[1:])) for tensor in declared}
-        fixed = [tensor.name for tensor in declared if tensor.shape and isinstance(tensor.shape[0], int)]
-        if found != expected:
-            raise BundleError(f"{name} has the {side}s {found}, not {expected}: export it again")
-        if fixed:
-            raise BundleError(f"{name} fixes the batch size of {fixed[0]}: export it with a dynamic one")
-    return loaded
 
 
 def _run(

@@ -88,6 +88,8 @@ REFUSAL_REASONS = (
     "dark-on-light",  # a digit whose paper is lighter than its ink
     "bad-row",  # a row of a table with a cell that means nothing
     "label-missing",  # a label that is needed, or leaves, and is not given for this photo or row
+    "another-filter",  # another filter has had it before, or one nearly equal to it
+    "failed",  # something went wrong with it that should not
     "not-privatized",  # what came out is the original, close to it, or no number: it is kept back
 )
 

@@ -30,10 +30,10 @@ def check_key(key: bytes) -> None:
         raise UsageError(f"the key {has}: hand over {KEY_BYTES} secret random bytes")
 
 
-def sample_seeds(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], purpose: str) -> Seeds:
-    """One seed a sample: the first 64 bits of HMAC-SHA256(key, purpose, dtype, shape, bytes); uint64 [N].
+def sample_digests(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], purpose: str = "sample") -> list[bytes]:
+    """HMAC-SHA256(key, purpose, dtype, shape, bytes) of each sample: 32 bytes that tell it again, to this key alone.
 
-    ``samples`` are N byte strings or an array [N, ...]; ``purpose`` keeps the seeds of two uses of one sample
+    ``samples`` are N byte strings or an array [N, ...]; ``purpose`` keeps the digests of two uses of one sample
     apart. Raises UsageError where the key is not 32 bytes long.
     """
     check_key(key)
@@ -44,7 +44,12 @@ def sample_seeds(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], pur
     else:
         form, contents = "bytes", samples
     prefix = b"".join(len(part).to_bytes(8, "little") + part for part in (purpose.encode(), form.encode()))
-    digests = (hmac.digest(key, prefix + content, hashlib.sha256) for content in contents)
+    return [hmac.digest(key, prefix + content, hashlib.sha256) for content in contents]
+
+
+def sample_seeds(key: bytes, samples: Sequence[bytes] | NDArray[np.generic], purpose: str) -> Seeds:
+    """One seed a sample: the first 64 bits of its :func:`sample_digests`; uint64 [N]."""
+    digests = sample_digests(key, samples, purpose)
     return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 

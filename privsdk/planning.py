@@ -15,6 +15,9 @@ from privsdk.samples.digits import is_idx
 RECORD = "release.jsonl"
 """The record of a release, which also tells its folder from one of photos."""
 
+UNFINISHED = ".unfinished"
+"""An empty file in the folder of a release that was stopped before it had its record."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,6 +35,7 @@ def plan_release(
 ) -> Plan:
     """The photos in ``paths``, one or several, and where their release goes; nothing is read or written yet.
 
+    The output is a new folder, an empty one, or one with a release that was stopped; it is in no folder of photos.
     A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
     ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
     ``output`` is by default ``<folder>-released`` beside the input.  One path of several that is not there is a
@@ -40,7 +44,7 @@ def plan_release(
     """
     paths = _checked(paths)
     folder = Path(output) if output is not None else _beside(paths)
-    _check_output(folder)
+    _check_output(folder, paths)
     if preview is not None:
         _check_preview(Path(preview), folder, paths, recursive)
     return Plan(photos_in(paths, recursive), folder)
@@ -98,13 +102,19 @@ def _beside(paths: Sequence[str | Path]) -> Path:
     return path.parent / f"{path.name if os.path.isdir(path) else path.stem}-released"
 
 
-def _check_output(folder: Path) -> None:
-    """Nothing but an empty folder is there, and it can be written."""
+def _check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
+    """Nothing is there but an empty folder or an unfinished release; it lies in no input, and can be written."""
     try:
-        if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        if os.path.lexists(folder) and not (
+            os.path.isdir(folder) and (not os.listdir(folder) or os.path.lexists(folder / UNFINISHED))
+        ):
             raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:
         raise UsageError(f"{folder} cannot be used: {error.strerror}") from error
+    place = Path(os.path.realpath(folder))
+    for path in inputs:
+        if os.path.isdir(path) and Path(os.path.realpath(path)) in (place, *place.parents):
+            raise UsageError(f"{folder} lies in {path}, among the photos: choose an output folder outside")
     if why := why_not_writable(folder):
         raise UsageError(f"{str(folder)!r} cannot be written: {why}")
 
@@ -135,10 +145,14 @@ def _photos(path: Path, recursive: bool) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if os.path.isdir(entry):
-            if recursive and not os.path.islink(entry) and not os.path.lexists(entry / RECORD):
+            if recursive and not os.path.islink(entry) and not _is_release(entry):
                 yield from _photos(entry, recursive)
         elif images.is_photo(entry):
             yield entry
+
+
+def _is_release(folder: Path) -> bool:
+    return os.path.lexists(folder / RECORD) or os.path.lexists(folder / UNFINISHED)
 
 
 def _check_preview(preview: Path, output: Path, inputs: Sequence[str | Path], recursive: bool) -> None:

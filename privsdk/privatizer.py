@@ -75,6 +75,8 @@ class Privatizer(Immutable):
         unknown = sorted({*self.private, *self.utility} - known)
         if unknown:
             raise PrivatizerError(f"the bundle {bundle.name} has no label {unknown[0]}: fit the privatizer again")
+        what_it_does = {"bundle": bundle.digest, "kind": filter.kind, "settings": filter.settings()}
+        self._filter_digest = _digest(filter.arrays(), what_it_does)
         self._seal()
 
     @property
@@ -98,6 +100,14 @@ class Privatizer(Immutable):
         return self.filter.label_aware
 
     @property
+    def filter_digest(self) -> str:
+        """SHA-256 of the bundle's digest and of the filter, in hexadecimal.
+
+        It stays on the device: whoever has it can look the wish up by fitting every pair of labels of a public bundle.
+        """
+        return self._filter_digest
+
+    @property
     def record(self) -> dict[str, Any]:
         """How the filter was fitted and what fresh attackers found then, as a copy of the caller's own."""
         return copy.deepcopy(self._record)
@@ -108,17 +118,18 @@ class Privatizer(Immutable):
         """
         if not 0.5 <= max_leakage <= 1:
             raise UsageError(f"max_leakage is {max_leakage}: leakage lies between 0.5 (chance) and 1")
-        for label, found in self._record["check"]["private"].items():
+        # Whoever asked knows what is hidden; what an app logs of an error should not say it.
+        for found in self._record["check"]["private"].values():
             leakage = min(found["leakage"] + found["gap"], 1)
             if leakage <= max_leakage:
                 continue
             if found["gap"] >= UNKNOWN_GAP:
                 raise NotReachedError(
-                    f"{label} leaks {found['leakage']:.3f} where that was measured, and nobody knows how much more on "
+                    f"a private label leaks {found['leakage']:.3f} where that was measured, and nobody knows how much more on "
                     "real samples: take the default filter of a bundle whose gaps are known, or leave max_leakage out"
                 )
             raise NotReachedError(
-                f"{label} leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
+                f"a private label leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "
                 f"for real samples), more than the {max_leakage:.3f} asked for: allow more, or fit with "
                 "a larger fairness or a smaller rho"
             )
@@ -136,7 +147,7 @@ class Privatizer(Immutable):
         """
         if draws is None:
             rows = np.concatenate([latents.mean, latents.variance], axis=1)
-            draws = noise.sample_seeds(device_key(), rows, "latents")
+            draws = noise.sample_seeds(device_key(), rows, f"latents by {self._filter_digest}")
         given = np.asarray(draws, object)
         if not all(isinstance(draw, Integral) and 0 <= int(draw) < 2**64 for draw in given.flat):
             raise UsageError("draws are whole numbers from 0 to 2**64 - 1, one a row")
@@ -148,27 +159,38 @@ class Privatizer(Immutable):
         """The samples as they may be released: uint8 [N, *sample_shape] to the same.
 
         ``private`` is as in :meth:`perturb`; ``key`` 32 bytes, the device key without it.  The same sample
-        and key give the same release.  Raises UsageError for other shapes, Refusal (``not-privatized``) with
-        the position of the first sample that came out as it went in; nothing is returned then.
+        and key give the same release, whatever else is in the batch.  Raises UsageError for other shapes, Refusal
+        (``not-privatized``) with the position of the first sample that came out as it went in; nothing is returned
+        then.  No ledger is kept of it: who releases nearly equal samples, or one sample by several filters, this way
+        answers for what they tell together.
         """
         released, refused = self.privatize_each(samples, private, key if key is not None else device_key())
         _raise_first(refused, "samples")
         return released
 
     def privatize_each(
-        self, samples: Pixels, private: NDArray[Any] | None, key: bytes
+        self,
+        samples: Pixels,
+        private: NDArray[Any] | None,
+        key: bytes,
+        origins: Sequence[bytes] | None = None,
     ) -> tuple[Pixels, dict[int, Refusal]]:
         """As :meth:`privatize`; the samples that must not go out are zero, and in the dictionary by their
         position.
+
+        All random choices for a sample are functions of the key, of the filter and of its origin: its own digest, or
+        what the ledger says (:meth:`privsdk.store.ledger.Ledger.enter`), one for all that are nearly equal.
         """
         if private is not None and len(private) != len(samples):
             raise UsageError(f"{len(samples)} samples need {len(samples)} private labels, not {len(private)}")
+        origins = origins if origins is not None else noise.sample_digests(key, samples)
         released = np.zeros_like(samples)
         refused: dict[int, Refusal] = {}
         step = max(1, BATCH_BYTES // max(1, samples[:1].nbytes))
         for start in range(0, len(samples), step):
             rows = slice(start, start + step)
-            released[rows], failed = self._released(samples[rows], None if private is None else private[rows], key)
+            given = None if private is None else private[rows]
+            released[rows], failed = self._released(samples[rows], given, key, origins[rows])
             refused.update({start + row: refusal for row, refusal in failed.items()})
         return released, refused
 
@@ -185,6 +207,8 @@ class Privatizer(Immutable):
         cancel: Callable[[], bool] | None = None,
         format: Format = "png",
         preview: str | Path | None = None,
+        insist: bool = False,
+        folder: Path | None = None,
     ) -> list[Release | Refusal]:
         """Photos of faces, or images of digits, to privatized ones: see :func:`privsdk.release.release`."""
         return release(
@@ -200,6 +224,8 @@ class Privatizer(Immutable):
             cancel=cancel,
             format=format,
             preview=preview,
+            insist=insist,
+            folder=folder,
         )
 
     def release_table(
@@ -212,6 +238,8 @@ class Privatizer(Immutable):
         key: bytes | None = None,
         on_progress: Progress | None = None,
         cancel: Callable[[], bool] | None = None,
+        insist: bool = False,
+        folder: Path | None = None,
     ) -> FileRelease:
         """A CSV file to one of privatized rows: see :func:`privsdk.release.release_table`."""
         return release_table(
@@ -224,6 +252,8 @@ class Privatizer(Immutable):
             key=key,
             on_progress=on_progress,
             cancel=cancel,
+            insist=insist,
+            folder=folder,
         )
 
     def release_idx(
@@ -234,9 +264,21 @@ class Privatizer(Immutable):
         key: bytes | None = None,
         on_progress: Progress | None = None,
         cancel: Callable[[], bool] | None = None,
+        insist: bool = False,
+        folder: Path | None = None,
     ) -> FileRelease:
         """Digits in an idx file to one of privatized digits: see :func:`privsdk.release.release_idx`."""
-        return release_idx(self, path, output, order=order, key=key, on_progress=on_progress, cancel=cancel)
+        return release_idx(
+            self,
+            path,
+            output,
+            order=order,
+            key=key,
+            on_progress=on_progress,
+            cancel=cancel,
+            insist=insist,
+            folder=folder,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the privatizer to a file, without the bundle.  Raises OutputExistsError, and UsageError where
@@ -254,7 +296,8 @@ class Privatizer(Immutable):
         """The privatizer in a file; without ``bundle`` the shipped bundle of the name it was fitted for is
         opened, with so many ``threads``.
 
-        Raises PrivatizerError where the file is damaged, no privatizer, or belongs to another bundle.
+        A link is followed: it is the user's, and the file is whole in itself.  Raises PrivatizerError where the file is
+        damaged, no privatizer, or belongs to another bundle.
         """
         try:
             data = read_regular(path, LARGEST_FILE)
@@ -278,12 +321,12 @@ class Privatizer(Immutable):
 
     @classmethod
     def from_bytes(cls, data: bytes, bundle: Bundle | None = None, threads: int = 1) -> Privatizer:
-        """The privatizer that :meth:`to_bytes` made ``data`` of; raises PrivatizerError."""
+        """The privatizer that :meth:`to_bytes` made ``data`` of; raises PrivatizerError where one bit is another."""
         try:
             arrays, content = unpack(data)
             digest = content.pop("digest")
             name, bundle_digest = content["bundle"]["name"], content["bundle"]["digest"]
-            kind, settings = content["filter"]["kind"], content["filter"]["settings"]
+            kind, settings = str(content["filter"]["kind"]), content["filter"]["settings"]
             schema, record = content["schema"], content["record"]
         except (ValueError, KeyError, TypeError) as error:
             raise PrivatizerError("this is no privatizer, or a damaged one: fit it again") from error
@@ -307,14 +350,17 @@ class Privatizer(Immutable):
     def __repr__(self) -> str:
         return f"Privatizer({self.bundle.name!r}, {self.method!r}, {self.private}, {self.utility})"
 
-    def _released(self, samples: Pixels, private: NDArray[Any] | None, key: bytes) -> tuple[Pixels, dict[int, Refusal]]:
+    def _released(
+        self, samples: Pixels, private: NDArray[Any] | None, key: bytes, origins: Sequence[bytes]
+    ) -> tuple[Pixels, dict[int, Refusal]]:
         """The releases of a few samples, zero where there is none, and why, by row."""
         latents = self.bundle.encode(samples)
         released = np.zeros_like(samples)
         refused: dict[int, Refusal] = {}
         rows = np.arange(len(samples))
         for draw in range(DRAWS):
-            seeds = noise.sample_seeds(key, samples[rows], f"sample, draw {draw + 1}" if draw else "sample")
+            purpose = f"release by {self._filter_digest}, draw {draw + 1}"
+            seeds = noise.sample_seeds(key, [origins[row] for row in rows.tolist()], purpose)
             z, failed = self._perturb(latents[rows], None if private is None else private[rows], seeds)
             decoded = self.bundle.decode(z)
             refused |= {int(rows[row]): refusal for row, refusal in failed.items()}
@@ -345,8 +391,7 @@ class Privatizer(Immutable):
             raise UsageError(f"{len(latents)} latents need {len(latents)} draws, not {seeds.shape}")
         if self.label_aware and private is None:
             raise UsageError(
-                f"this privatizer needs the private label ({', '.join(self.private)}) of every sample: give "
-                "labels, or fit one that needs none"
+                "this privatizer needs the private label of every sample: give labels, or fit one that needs none"
             )
         if not len(latents):
             return latents.mean, {}
@@ -376,8 +421,8 @@ class Privatizer(Immutable):
         if labels.shape[1] != len(counts) or not all(
             np.isin(own, range(count)).all() for own, count in zip(labels.T, counts, strict=True)
         ):
-            allowed = (f"{label} 0 to {count - 1}" for label, count in zip(self.private, counts, strict=True))
-            raise UsageError(f"private labels are int [N, {len(counts)}]: {', '.join(allowed)}")
+            allowed = ", ".join(f"0 to {count - 1}" for count in counts)
+            raise UsageError(f"private labels are int [N, {len(counts)}], column by column {allowed}: give those")
         return posterior.classes(labels, counts)
 
     def _try_out(self) -> None:

@@ -5,7 +5,6 @@ one.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from privsdk.arrays import pack
-from privsdk.bundle import Bundle
+from privsdk.bundle import Bundle, manifest_files
 from privsdk.filters.basis import Basis
 from privsdk.filters.code import CodeFlow, ConditionalAffine, Moments
 from privsdk.filters.couplings import Couplings, PublicFlow
@@ -54,9 +53,8 @@ def make_bundle(folder: Path, public: int = 300) -> Path:
         "MODEL_CARD.md": b"# tiny\n\nFor tests.\n",
     }
     folder.mkdir(parents=True)
-    for name, content in files.items():
+    for name, content in {**files, **manifest_files(manifest(files))}.items():
         (folder / name).write_bytes(content)
-    (folder / "manifest.json").write_text(json.dumps(manifest(files), indent=1))
     return folder
 
 
@@ -187,7 +185,7 @@ def record(method: str = "flow") -> dict[str, Any]:
     }
 
 
-def flow_privatizer(bundle: Bundle) -> Privatizer:
+def flow_privatizer(bundle: Bundle, rho: float = 1.0) -> Privatizer:
     """A label-free privatizer: the default filter with a code and a fair score that change nothing."""
     size = LATENT_SIZE
     affine = tuple(
@@ -211,7 +209,7 @@ def flow_privatizer(bundle: Bundle) -> Privatizer:
     fair_score = FairScore(((0,),), (table,))
     population = bundle.scores.only([0, 1]).scores(bundle.public.mean)
     fitted = FlowFilter(
-        bundle.scores.only([0, 1]), bundle.flow, CodeFlow(affine, None), fair_score, population, private=1
+        bundle.scores.only([0, 1]), bundle.flow, CodeFlow(affine, None), fair_score, population, private=1, rho=rho
     )
     return Privatizer(bundle, fitted, record())
 

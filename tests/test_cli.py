@@ -111,8 +111,8 @@ def test_a_dry_run_finds_what_the_run_would_not_do(work: Path) -> None:
     wish = ("--bundle", "./tiny", "--private", "male", "--utility", "smiling")
     for arguments, said in (
         ((*wish, "--method", "minmax", "--form", "linear"), "takes the private label"),
-        (aware, "needs the private label (Male)"),
-        ((*aware, "--labels", "other.csv"), "has the columns Smiling, but not Male"),
+        (aware, "needs the private label of every photo"),
+        ((*aware, "--labels", "other.csv"), "has no column for 1 of the labels that are needed"),
         ((*SAVED, "--labels", "mistyped.csv"), "has the columns Smilling, but none of Male, Smiling"),
         ((*SAVED, "-r", "--labels", "other.csv"), "the labels of 0.jpg may be those of"),
     ):
@@ -177,7 +177,7 @@ def test_a_dry_run_does_nothing(work: Path) -> None:
     ("arguments", "code", "said"),
     [
         ((*SAVED, "--labels", "none.csv"), 2, "none.csv cannot be read"),
-        ((*SAVED, "--max-leakage", "0.55"), 4, "Male leaks 0.620"),
+        ((*SAVED, "--max-leakage", "0.55"), 4, "a private label leaks 0.620"),
         (("--bundle", "./tiny", "--privatizer", "photos/0.jpg"), 3, "no privatizer"),
         (("--bundle", "./tiny", "--private", "nonsense", "--utility", "smiling"), 2, "no label 'nonsense'"),
         (("--bundle", "./tiny", "--private", "male", "--utility", "smiling", "--rho", "2"), 2, "rho is 2"),
@@ -194,7 +194,7 @@ def test_a_dry_run_finds_what_the_run_would_fail_of(
 
 def test_labels_for_a_label_aware_filter(work: Path) -> None:
     arguments = ("privatize", "photos", "--bundle", "./tiny", "--privatizer", "aware.privatizer", "--aligned")
-    assert "needs the private label (Male)" in privsdk(work, *arguments, code=2).stderr
+    assert "needs the private label of every photo" in privsdk(work, *arguments, code=2).stderr
     (work / "labels.csv").write_text("photo,male,smiling,name\n0.jpg,1,yes,Ann\n1.jpg,0,no,Bob\n")
     done = privsdk(work, *arguments, "--labels", "labels.csv", code=1)
     assert "2 faces released" in done.stdout
@@ -212,7 +212,7 @@ def test_labels_for_a_label_aware_filter(work: Path) -> None:
         (("photos", *SAVED, "--threads", "0"), 2, "0 threads"),
         (("photos", *SAVED, "--threads", "100000"), 2, "give 1 to 256"),
         (("photos", *SAVED, "--labels", "none.csv"), 2, "none.csv cannot be read"),
-        (("photos", *SAVED, "--max-leakage", "0.55"), 4, "Male leaks 0.620"),
+        (("photos", *SAVED, "--max-leakage", "0.55"), 4, "a private label leaks 0.620"),
         (("photos", *SAVED, "--max-leakage", "nan"), 2, "max_leakage is nan"),
         (("tiny", *SAVED), 2, "no photo in tiny"),
         (("photso", *SAVED), 2, "there is no photso: check the path"),
@@ -281,7 +281,7 @@ def test_a_wish_that_was_fitted_before_is_not_fitted_again(work: Path) -> None:
     assert json.loads(done.stdout)["record"]["seconds"] == 1.0
     assert "check" not in done.stderr
     missed = privsdk(work, *arguments, "--output", "out", "--max-leakage", "0.55", code=4)
-    assert "Male leaks 0.620" in missed.stderr
+    assert "a private label leaks 0.620" in missed.stderr
     assert not (work / "out").exists()
 
 

@@ -236,7 +236,8 @@ _QUIET = """
 import os, sys, pathlib
 opened = []
 def watch(event, arguments):
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    by_name = event == "open" and not isinstance(arguments[0], int)  # a number is that of a pipe to the parser
+    writes = by_name and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     if writes or event.startswith("socket."):
         opened.append((event, *map(str, arguments)))
 import privsdk.samples.faces as faces

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import hostile
 import numpy as np
@@ -21,10 +23,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[hostile.Case]:
     return hostile.make(tmp_path_factory.mktemp("hostile"))
 
 
-def unexpected(case: hostile.Case) -> str | None:
+def unexpected(case: hostile.Case, read: Callable[[Any], images.Pixels] = images.read) -> str | None:
     """What is wrong with how a case was read, if anything."""
     try:
-        pixels = images.read(case.source)
+        pixels = read(case.source)
     except Refusal as refusal:
         return None if refusal.reason == case.reason else f"refused as {refusal.reason}"
     if case.reason is not None:
@@ -69,9 +71,13 @@ def test_size_is_looked_at_before_decoding(monkeypatch: pytest.MonkeyPatch) -> N
 
     photo = hostile.encoded("JPEG")
     monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    sizes: list[int] = []
     with pytest.raises(Refusal) as caught:
-        images.read(photo, images.Limits(pixels=64 * 48 - 1))
-    assert caught.value.reason == "too-large"
+        images.decoded(photo, 64 * 48 - 1, sizes.append)
+    assert (caught.value.reason, sizes) == ("too-large", [])
+    with pytest.raises(Refusal, match="contradicts itself") as caught:
+        images.decoded(photo, 64 * 48, sizes.append)
+    assert (str(caught.value.__cause__), sizes) == ("decoded", [64 * 48])
     with pytest.raises(Refusal) as caught:
         images.read(photo, images.Limits(bytes=len(photo) - 1))
     assert caught.value.reason == "too-large"
@@ -84,9 +90,10 @@ def test_limits_are_inclusive() -> None:
 
 def test_own_limit_holds_where_pillow_has_none(cases: list[hostile.Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    giants = [case for case in cases if case.reason == "too-large" and case.name != "giant.webp"]
-    assert len(giants) >= 8  # WebP's own library refuses to open a giant, as damaged
-    assert [what for what in map(unexpected, giants) if what] == []
+    giants = [case for case in cases if case.reason == "too-large" and case.name != "too many bytes"]
+    assert len(giants) >= 9
+    wrong = [unexpected(case, lambda path: images.decoded(path.read_bytes())) for case in giants]
+    assert [what for what in wrong if what] == []
 
 
 def test_transparent_is_white() -> None:
@@ -119,7 +126,7 @@ def test_heic_is_read_with_the_extra(tmp_path: Path) -> None:
 def test_heic_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(Refusal) as caught:
-        images.read(b"\x00\x00\x00\x18ftypheic" + bytes(64))
+        images.decoded(b"\x00\x00\x00\x18ftypheic" + bytes(64))
     assert caught.value.reason == "not-an-image"
     assert "privsdk[heic]" in caught.value.detail
 

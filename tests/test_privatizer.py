@@ -68,8 +68,7 @@ def test_the_same_sample_and_key_give_the_same_release(privatizer: Privatizer) -
     assert released.shape == SAMPLES.shape
     assert released.dtype == np.uint8
     assert (privatizer.privatize(SAMPLES, key=KEY) == released).all()
-    shifted = privatizer.privatize(SAMPLES[5:9], key=KEY).astype(int)
-    assert np.abs(shifted - released[5:9]).max() <= 1
+    assert (privatizer.privatize(SAMPLES[5:9], key=KEY) == released[5:9]).all()
     other = privatizer.privatize(SAMPLES, key=bytes(32))
     assert (other != released).any(axis=(1, 2, 3)).all()
 
@@ -150,7 +149,7 @@ def test_a_label_aware_filter_needs_the_labels(tiny: Bundle) -> None:
     assert (released == privatizer.privatize(SAMPLES, labels[:, None], key=KEY)).all()
     swapped = privatizer.privatize(SAMPLES, 1 - labels, key=KEY)
     assert (released != swapped).any()
-    with pytest.raises(UsageError, match=r"needs the private label \(Male\)"):
+    with pytest.raises(UsageError, match="needs the private label of every sample"):
         privatizer.privatize(SAMPLES)
     with pytest.raises(UsageError, match="40 samples need 40 private labels"):
         privatizer.privatize(SAMPLES, labels[1:])
@@ -245,7 +244,7 @@ def test_a_record_that_lacks_what_is_needed_is_refused(privatizer: Privatizer, c
 
 def test_the_leakage_asked_for_is_compared_with_the_sum_of_leakage_and_gap(privatizer: Privatizer) -> None:
     privatizer.require(0.63)
-    with pytest.raises(NotReachedError, match=r"Male leaks 0\.620"):
+    with pytest.raises(NotReachedError, match=r"a private label leaks 0\.620"):
         privatizer.require(0.61)
     for impossible in (float("nan"), 0.4, 1.1, float("inf")):
         with pytest.raises(UsageError, match="max_leakage is"):

@@ -35,7 +35,8 @@ from privsdk import (
     read_labels,
 )
 from privsdk.release import photos as releasing
-from privsdk.samples import faces, reader
+from privsdk.release.repeats import RELEASED_AT
+from privsdk.samples import faces, images, reader
 from privsdk.store import folder as folders
 
 MARK = "who-took-this-photo"
@@ -93,10 +94,12 @@ def test_one_clean_image_a_face_beside_the_input(privatizer: Privatizer, inputs:
         "release.jsonl",
         *(result.path.name for result in results if isinstance(result, Release)),
     }
-    lines = lines_of(output)
-    for result, line in zip(results, lines, strict=True):
+    lines = {line["file"]: line for line in lines_of(output)}
+    assert list(lines) == sorted(lines)  # whose photo is the first is not told
+    for result in results:
         assert isinstance(result, Release)
         assert len(result.path.stem) == 32
+        line = lines[result.path.name]
         with Image.open(result.path) as image:
             assert image.size == (64, 64)
             assert (image.info, dict(image.getexif())) == ({}, {})
@@ -110,7 +113,8 @@ def test_one_clean_image_a_face_beside_the_input(privatizer: Privatizer, inputs:
             "run": result.run,
             "labels": {},
         }
-    assert len({line["run"] for line in lines}) == 1
+        assert result.path.stat().st_mtime == RELEASED_AT
+    assert len({line["run"] for line in lines.values()}) == 1
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
@@ -148,7 +152,8 @@ def test_refusals_stand_in_order_and_without_a_name(privatizer: Privatizer, inpu
         (str(path), position) for position, path in enumerate(paths)
     ]
     lines = lines_of(output)
-    assert [line.get("reason") for line in lines] == [None, None, "not-an-image", None, None, "not-found"]
+    assert [line.get("reason") for line in lines] == [None] * 4 + ["not-an-image", "not-found"]
+    assert {*lines[-1]} == {"status", "reason", "run"}
     text = (output / "release.jsonl").read_text()
     assert "person" not in text
     assert "secret" not in text
@@ -219,7 +224,7 @@ def test_of_several_people_nobody_can_say_whose_a_label_is(
     results = privatizer.release([inputs], inputs.parent / "out", labels=labels, faces=chosen, names="keep")
     assert [dict(result.labels) for result in results if isinstance(result, Release)] == [{}] * len(results)
     both = chosen == "all" and eye_distance > faces.LEAST_EYE_DISTANCE
-    assert (inputs.parent / "out" / ("person-0-2.png" if both else "person-0.png")).is_file()
+    assert (inputs.parent / "out" / ("person-0-face-2.png" if both else "person-0.png")).is_file()
     aware = label_aware_privatizer(tiny).release([inputs], inputs.parent / "aware", labels=labels, faces=chosen)
     assert [result.reason for result in aware if isinstance(result, Refusal)] == ["label-missing"] * 5
 
@@ -246,10 +251,12 @@ def test_one_line_of_labels_is_never_that_of_two_photos(privatizer: Privatizer, 
 def test_labels_are_numbers_of_any_kind_that_are_0_or_1(privatizer: Privatizer, inputs: Path) -> None:
     output = inputs.parent / "out"
     labels: Any = {"person-0.jpg": {"smiling": np.int64(1), "age": "41"}}
-    privatizer.release([inputs], output, labels=labels, aligned=True)
-    assert lines_of(output)[0]["labels"] == {"Smiling": 1}
+    first, *_ = privatizer.release([inputs], output, labels=labels, aligned=True)
+    assert isinstance(first, Release)
+    assert first.labels == {"Smiling": 1}
+    assert sorted(str(line["labels"]) for line in lines_of(output))[0] == "{'Smiling': 1}"
     for value in (2, -1, 0.5, "1", None, float("nan")):
-        with pytest.raises(UsageError, match=r"smiling of person-0.jpg is .*: a label is 0 or 1"):
+        with pytest.raises(UsageError, match=r"a label of person-0.jpg is neither 0 nor 1"):
             privatizer.release([inputs], labels={"person-0.jpg": {"smiling": value}}, aligned=True)  # type: ignore[dict-item]
     assert not (inputs.parent / "photos-released").exists()
 
@@ -280,7 +287,8 @@ def test_a_label_aware_privatizer_without_labels_does_nothing(tiny: Bundle, inpu
 def test_what_the_filter_leaves_as_it_was_is_kept_back(tiny: Bundle, inputs: Path) -> None:
     output = inputs.parent / "out"
     results = Privatizer(tiny, Stub(unchanged_in_row_two), record()).release([inputs], output, aligned=True)
-    assert [getattr(result, "reason", "") for result in results] == ["", "", "not-privatized", "", ""]
+    reasons = sorted(getattr(result, "reason", "") for result in results)
+    assert reasons == ["", "", "", "", "not-privatized"]
     assert len(list(output.glob("*.png"))) == 4
 
 
@@ -306,11 +314,24 @@ def test_the_input_folder_is_no_output(privatizer: Privatizer, inputs: Path) -> 
         privatizer.release([inputs], inputs, aligned=True)
 
 
-def test_an_output_inside_the_input_is_not_taken_for_photos(privatizer: Privatizer, inputs: Path) -> None:
-    output = inputs / "released"
+def test_an_output_inside_the_input_is_refused(privatizer: Privatizer, inputs: Path, tmp_path: Path) -> None:
+    before = contents(inputs)
+    (tmp_path / "link").symlink_to(inputs)
+    for output in (inputs / "released", inputs / "deep" / "down", tmp_path / "link" / "released"):
+        with pytest.raises(UsageError, match="among the photos: choose an output folder outside"):
+            privatizer.release([inputs], output, aligned=True)
+    assert contents(inputs) == before
+
+
+def test_an_earlier_release_is_not_taken_for_photos(privatizer: Privatizer, inputs: Path) -> None:
+    output = inputs.parent / "out"
     output.mkdir()  # an empty folder is as good as none
     assert len(privatizer.release([inputs], output, aligned=True)) == 5
-    assert len(plan_release([inputs], inputs / "again", recursive=True).photos) == 5
+    stopped = inputs.parent / "stopped"
+    stopped.mkdir()
+    for name in (".unfinished", "a.png"):
+        (stopped / name).touch()
+    assert len(plan_release([inputs.parent], inputs.parent.parent / "elsewhere", recursive=True).photos) == 5
 
 
 def test_which_photos_are_found(inputs: Path) -> None:
@@ -437,8 +458,14 @@ def test_progress_and_cancel(privatizer: Privatizer, inputs: Path, monkeypatch: 
             cancel=lambda: len(seen) == 3,
         )
     assert seen == [("privatizing", number, 5) for number in (1, 2, 3)]
+    before = contents(output)
+    assert {path.suffix for path in output.iterdir()} == {".png", ""}
+    assert (output / ".unfinished").is_file()
+    results = privatizer.release([inputs], output, aligned=True)
+    assert before.items() - contents(output).items() == {(".unfinished", hashlib.sha256(b"").hexdigest())}
+    assert len(before) == 3
     assert {line["file"] for line in lines_of(output)} == {path.name for path in output.glob("*.png")}
-    assert len(lines_of(output)) == 2
+    assert [result.position for result in results] == [0, 1, 2, 3, 4]
 
 
 def test_a_full_disk_is_a_usage_error_and_leaves_no_half_file(
@@ -452,33 +479,19 @@ def test_a_full_disk_is_a_usage_error_and_leaves_no_half_file(
             raise OSError(28, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(folders.os, "fsync", full)
     output = inputs.parent / "out"
-    with pytest.raises(UsageError, match="No space left on device"):
-        privatizer.release([inputs], output, aligned=True)
-    assert not list(output.glob(".*"))
-    assert {line["file"] for line in lines_of(output)} <= {path.name for path in output.glob("*.png")}
-
-
-def test_a_line_that_the_disk_takes_half_of_is_taken_back(
-    privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, calls = os.write, []
-
-    def half(descriptor: int, content: bytes) -> int:
-        calls.append(descriptor)
-        return real(descriptor, content if len(calls) < 3 else content[:20])
-
-    monkeypatch.setattr(releasing.os, "write", half)
-    output = inputs.parent / "out"
-    with pytest.raises(UsageError, match="No space left on device"):
-        privatizer.release([inputs], output, aligned=True)
-    assert [line["status"] for line in lines_of(output)] == ["released"] * 2
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.os, "fsync", full)
+        with pytest.raises(UsageError, match="No space left on device"):
+            privatizer.release([inputs], output, aligned=True)
+    assert not list(output.glob("*.part"))
+    assert not (output / "release.jsonl").exists()
+    assert len(privatizer.release([inputs], output, aligned=True)) == 5
+    assert {line["file"] for line in lines_of(output)} == {path.name for path in output.glob("*.png")}
 
 
 KILLED = """
 import sys
-from pathlib import Path
 from make_bundle import flow_privatizer
 from privsdk import Bundle
 from privsdk.release import photos as releasing
@@ -489,7 +502,9 @@ flow_privatizer(Bundle.open(bundle)).release([photos], output, aligned=True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_process_that_is_killed_leaves_whole_files_only(tmp_path: Path, repository: Path) -> None:
+def test_a_process_that_is_killed_leaves_whole_files_and_another_goes_on(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos, output = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     for number in range(300):
@@ -504,15 +519,102 @@ def test_a_process_that_is_killed_leaves_whole_files_only(tmp_path: Path, reposi
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    images = {path.name for path in output.glob("*.png")}
-    assert 5 <= len(images) < 300
-    for name in images:
-        with Image.open(output / name) as image:
+    before = {path: path.read_bytes() for path in output.glob("*.png")}
+    assert 5 <= len(before) < 300
+    for path in before:
+        with Image.open(path) as image:
             image.load()
             assert image.size == (64, 64)
-    recorded = {line["file"] for line in lines_of(output)}
-    assert recorded <= images
-    assert len(images - recorded) <= 1
+    assert not (output / "release.jsonl").exists()
+    privatizer, read = flow_privatizer(Bundle.open(bundle)), []
+    real = images.read
+    monkeypatch.setattr(images, "read", lambda path: read.append(path) or real(path))
+    results = privatizer.release([photos], output, aligned=True)
+    assert len(results) == 300
+    assert len(read) <= 300 - len(before) + 1  # the last one may have been written and not yet noted
+    assert {path: path.read_bytes() for path in before} == before
+    again = privatizer.release([photos], tmp_path / "again", aligned=True)
+    for one, other in zip(results, again, strict=True):
+        assert isinstance(one, Release)
+        assert isinstance(other, Release)
+        assert one.path.read_bytes() == other.path.read_bytes()
+
+
+def test_an_unfinished_release_is_gone_on_with_in_the_same_way_only(
+    privatizer: Privatizer, inputs: Path, home: Path
+) -> None:
+    output = inputs.parent / "out"
+    with pytest.raises(CancelledError):
+        privatizer.release([inputs], output, aligned=True, cancel=lambda: True)
+    for other in ({"format": "webp"}, {"names": "keep"}):
+        with pytest.raises(OutputExistsError, match="an unfinished release with other settings"):
+            privatizer.release([inputs], output, aligned=True, **other)  # type: ignore[arg-type]
+    save_photo(inputs / "person-9.jpg", 9)
+    with pytest.raises(OutputExistsError, match="an unfinished release with other settings"):
+        privatizer.release([inputs], output, aligned=True)
+    (inputs / "person-9.jpg").unlink()
+    with pytest.raises(OutputExistsError, match="of which nothing is known here"):
+        privatizer.release([inputs], output, aligned=True, folder=home.parent / "another-home")
+    assert len(privatizer.release([inputs], output, aligned=True)) == 5
+    with pytest.raises(OutputExistsError, match="exists already"):
+        privatizer.release([inputs], output, aligned=True)
+
+
+def test_two_at_once_do_not_work_on_one_folder(privatizer: Privatizer, inputs: Path) -> None:
+    output, said = inputs.parent / "out", []
+
+    def meanwhile(stage: str, done: int, count: int) -> None:
+        with pytest.raises(UsageError, match="another process is releasing to") as refused:
+            privatizer.release([inputs], output, aligned=True)
+        said.append(str(refused.value))
+
+    privatizer.release([inputs], output, aligned=True, on_progress=meanwhile)
+    assert len(said) == 5
+
+
+def test_what_fails_unexpectedly_is_refused_and_the_others_go_out(
+    privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = np.array(Image.open(inputs / "person-3.jpg"))
+    real = privatizer.bundle.codec.encode
+
+    def encode(samples: np.ndarray) -> Any:
+        if (samples == marked).reshape(len(samples), -1).all(axis=1).any():
+            raise MemoryError(f"secret pixels {marked[0, 0]}")
+        return real(samples)
+
+    monkeypatch.setattr(type(privatizer.bundle.codec), "encode", lambda self, samples: encode(samples))
+    results = privatizer.release([inputs], inputs.parent / "out", aligned=True)
+    assert [getattr(result, "reason", "") for result in results] == ["", "", "", "failed", ""]
+    assert "(MemoryError)" in str(results[3])
+    assert "secret" not in str(results[3])
+    assert len(list((inputs.parent / "out").glob("*.png"))) == 4
+
+
+def test_another_filter_is_refused_unless_insisted_on(tiny: Bundle, privatizer: Privatizer, inputs: Path) -> None:
+    other = flow_privatizer(tiny, rho=0.5)
+    assert other.filter_digest != privatizer.filter_digest
+    first = privatizer.release([inputs], inputs.parent / "1", aligned=True)
+    refused = other.release([inputs], inputs.parent / "2", aligned=True)
+    assert [result.reason for result in refused if isinstance(result, Refusal)] == ["another-filter"] * 5
+    again = privatizer.release([inputs], inputs.parent / "3", aligned=True)
+    insisted = other.release([inputs], inputs.parent / "4", aligned=True, insist=True)
+    for one, same, another in zip(first, again, insisted, strict=True):
+        assert isinstance(one, Release)
+        assert isinstance(same, Release)
+        assert isinstance(another, Release)
+        assert one.path.read_bytes() == same.path.read_bytes() != another.path.read_bytes()
+    after = privatizer.release([inputs], inputs.parent / "5", aligned=True)
+    assert [type(result) for result in after] == [Refusal] * 5
+
+
+def test_with_another_label_a_label_aware_filter_is_another_one(tiny: Bundle, inputs: Path) -> None:
+    aware = label_aware_privatizer(tiny)
+    labels = {f"person-{number}.jpg": {"Male": 1} for number in range(5)}
+    aware.release([inputs], inputs.parent / "1", labels=labels, aligned=True)
+    labels["person-2.jpg"] = {"Male": 0}
+    again = aware.release([inputs], inputs.parent / "2", labels=labels, aligned=True)
+    assert [getattr(result, "reason", "") for result in again] == ["", "", "another-filter", "", ""]
 
 
 @pytest.mark.parametrize(("argument", "value"), [("names", "mine"), ("format", "gif"), ("faces", "some")])
@@ -533,7 +635,7 @@ def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("photo,Male\na.jpg,2\n", "line 2: Male is '2'"),
+        ("photo,Male\na.jpg,2\n", "line 2, field 2: a label is none"),
         ("photo,Male\na.jpg,1\nb.jpg\n", "line 3: 1 fields"),
         ("photo,Male\na.jpg,1\na.jpg,1\n", "line 3: a.jpg is there twice"),
         ("photo,Male\n,1\n", "line 2: there is no file name"),

@@ -32,7 +32,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_another_leakage_that_is_accepted_takes_the_same_filter(
     tiny: Bundle, fits: list[dict[str, Any]], home: Path
 ) -> None:
-    with pytest.raises(NotReachedError, match="Male leaks 0.620"):
+    with pytest.raises(NotReachedError, match="a private label leaks 0.620"):
         fitted(tiny, "male", "smiling", FitSettings(max_leakage=0.55))
     assert not (home / "privatizers").exists()
     fitted(tiny, "Male", ["Smiling"], FitSettings(max_leakage=0.63))

@@ -8,13 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from privsdk import StoreError
 from privsdk.store import folder as folders
 from privsdk.store.cache import Cache
 from privsdk.store.folder import data_folder, write_atomically, write_new
-from privsdk.store.key import KEY_NAME, device_key
+from privsdk.store.key import KEY_NAME, device_key, key_fingerprint, rotate_key
+from privsdk.store.ledger import Ledger
+from privsdk.store.sealed import seal, unseal
+from privsdk.store.unfinished import Unfinished
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 
@@ -78,6 +82,7 @@ def test_of_processes_that_make_it_at_once_one_wins(home: Path, repository: Path
 def test_a_damaged_key_is_an_error_and_is_left_alone(home: Path, content: bytes) -> None:
     home.mkdir()
     (home / KEY_NAME).write_bytes(content)
+    (home / KEY_NAME).chmod(0o600)
     with pytest.raises(StoreError, match="damaged .* put back a copy"):
         device_key()
     assert (home / KEY_NAME).read_bytes() == content
@@ -145,3 +150,52 @@ def test_where_there_are_no_links_a_new_file_is_whole_or_not_there(
     with pytest.raises(PermissionError):
         write_new(tmp_path / "new", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@POSIX
+def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
+    device_key()
+    (home / KEY_NAME).chmod(0o640)
+    with pytest.raises(StoreError, match="can be read by others: take their permissions away"):
+        device_key()
+
+
+def test_a_key_that_is_gone_is_not_made_anew_where_something_was_released(home: Path) -> None:
+    Ledger(device_key())
+    (home / KEY_NAME).unlink()
+    with pytest.raises(StoreError, match="is gone, and what was released with it"):
+        device_key()
+    fingerprint = rotate_key()
+    assert key_fingerprint(device_key()) == fingerprint
+
+
+def test_a_fingerprint_tells_keys_apart_and_nothing_else() -> None:
+    fingerprints = {key_fingerprint(bytes([number]) * 32) for number in range(256)}
+    assert len(fingerprints) == 256
+    assert {len(one) for one in fingerprints} == {16}
+
+
+def test_what_is_kept_is_sealed(home: Path) -> None:
+    Cache().put("digest", {"private": ["Male"]}, b"private: Male")
+    unfinished = Unfinished("Male with Smiling")
+    unfinished.put("Male means", {"values": np.arange(3)}, {"label": "Male"})
+    assert unfinished.get("Male means") is not None
+    for path in home.rglob("*"):
+        assert "Male" not in path.name
+        assert not path.is_file() or b"Male" not in path.read_bytes()
+    (kept,) = (home / "privatizers").iterdir()
+    damaged = bytearray(kept.read_bytes())
+    damaged[20] ^= 1
+    kept.write_bytes(damaged)
+    assert Cache().get("digest", {"private": ["Male"]}) is None
+    assert Cache(home.parent / "other").get("digest", {"private": ["Male"]}) is None
+
+
+def test_a_seal_is_of_one_key_and_one_purpose() -> None:
+    key = bytes(32)
+    sealed = seal(key, "this", b"content")
+    assert unseal(key, "this", sealed) == b"content"
+    assert seal(key, "this", b"content") != sealed
+    for other, purpose, content in ((bytes([1]) * 32, "this", sealed), (key, "that", sealed), (key, "this", b"short")):
+        with pytest.raises(ValueError, match="not sealed by this key"):
+            unseal(other, purpose, content)

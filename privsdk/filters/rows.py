@@ -14,6 +14,6 @@ from numpy.typing import NDArray
 
 
 def times(rows: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
-    """``rows`` [N, D] times ``matrix`` [D, M], each row alone: [N, M]."""
-    product: NDArray[Any] = np.matmul(np.ascontiguousarray(rows)[:, None, :], matrix)[:, 0]
+    """``rows`` [N, D] times ``matrix`` [D, M], each row alone and however both lie in memory: [N, M]."""
+    product: NDArray[Any] = np.matmul(np.ascontiguousarray(rows)[:, None, :], np.ascontiguousarray(matrix))[:, 0]
     return product

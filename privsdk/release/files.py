@@ -18,10 +18,12 @@ from privsdk.errors import CancelledError, OutputExistsError, Refusal, UsageErro
 from privsdk.names import folded
 from privsdk.planning import plan_file
 from privsdk.progress import Progress
+from privsdk.release.repeats import RELEASED_AT, had_by_another_filter
 from privsdk.samples.digits import SIDE, idx_bytes, read_idx
 from privsdk.samples.tables import Table, TableRows, read_table, write_table
 from privsdk.store.folder import write_new
 from privsdk.store.key import device_key
+from privsdk.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from privsdk.privatizer import Privatizer
@@ -58,6 +60,8 @@ def release_table(
     key: bytes | None = None,
     on_progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    insist: bool = False,
+    folder: Path | None = None,
 ) -> FileRelease:
     """Write a privatized row for each row of a CSV file (:func:`privsdk.read_table`) to a new one.
 
@@ -67,9 +71,11 @@ def release_table(
     utility label leaves as it was given, unless it is to be dropped; whoever sees it can tell of the private label at
     least what the utility label itself tells.  All other columns stay here.  ``output`` is ``<name>-released.csv``
     beside the file without it; ``on_progress`` gets the stage, rows done and all; ``cancel`` is asked before each part.
+    A row that another filter has had is refused unless the caller does ``insist``.  ``folder`` is the data folder with
+    the key and the ledger, the user's own without it.
 
-    The file is there whole or not at all.  Raises UsageError (OutputExistsError), CancelledError, and the Refusal of
-    the first row where none at all could be released.
+    The file is there whole or not at all.  Raises UsageError (OutputExistsError), StoreError, CancelledError, and the
+    Refusal of the first row where none at all could be released.
     """
     table = privatizer.bundle.table
     if table is None:
@@ -83,19 +89,21 @@ def release_table(
     refusals = list(rows.refusals)
     needed = [*privatizer.private] if privatizer.label_aware else []
     kept = [label for label in privatizer.utility if utility_column == "keep" and label in rows.labels]
-    if missing := [label for label in needed if label not in rows.labels]:
-        raise UsageError(f"this privatizer needs {missing[0]} of every row: add its column, or fit one that needs none")
+    if any(label not in rows.labels for label in needed):
+        raise UsageError(
+            f"this privatizer needs the private label of every row of {path}: add its column, or fit one that needs none"
+        )
     whole = np.ones(len(rows.samples), bool)
     for label in (*needed, *kept):
         for row in np.flatnonzero(whole & (rows.labels[label] < 0)):
-            column = next(one for one in table.labels if one.attribute == label)
-            detail = f"A label is not one of {', '.join(column.values)}. Mend the row, or leave it out."
+            detail = "A label is none that the bundle knows. Mend the row, or leave it out."
             refusals.append(Refusal("label-missing", detail, *_place(path, rows, int(row))))
             whole[row] = False
     chosen = np.flatnonzero(whole)
     private = np.stack([rows.labels[label][chosen] for label in needed], axis=1) if needed else None
-    key = key if key is not None else device_key()
-    released, refused = _privatized(privatizer, rows.samples[chosen], private, key, on_progress, cancel)
+    key = key if key is not None else device_key(folder)
+    ledger = Ledger(key, folder)
+    released, refused = _privatized(privatizer, rows.samples[chosen], private, key, ledger, insist, on_progress, cancel)
     refusals += [refusal.of(*_place(path, rows, int(chosen[row]))) for row, refusal in refused.items()]
     good = np.array([row not in refused for row in range(len(chosen))], bool)
     released, chosen = released[good], chosen[good]
@@ -120,6 +128,8 @@ def release_idx(
     key: bytes | None = None,
     on_progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    insist: bool = False,
+    folder: Path | None = None,
 ) -> FileRelease:
     """Write a privatized digit for each in an idx file to a new one, packed by gzip where its name ends in .gz.
 
@@ -132,8 +142,9 @@ def release_idx(
     _check_order(order)
     target = plan_file(path, output)
     digits = read_idx(path)
-    key = key if key is not None else device_key()
-    released, refused = _privatized(privatizer, digits, None, key, on_progress, cancel)
+    key = key if key is not None else device_key(folder)
+    ledger = Ledger(key, folder)
+    released, refused = _privatized(privatizer, digits, None, key, ledger, insist, on_progress, cancel)
     refusals = tuple(refusal.of(f"{path}[{row}]", row) for row, refusal in refused.items())
     released = released[[row not in refused for row in range(len(digits))]]
     _require_any(len(released), refusals)
@@ -146,10 +157,11 @@ def _privatized(
     samples: NDArray[np.uint8],
     private: NDArray[np.int64] | None,
     key: bytes,
+    ledger: Ledger,
+    insist: bool,
     on_progress: Progress | None,
     cancel: Callable[[], bool] | None,
 ) -> tuple[NDArray[np.uint8], dict[int, Refusal]]:
-    noise.check_key(key)
     released = np.zeros_like(samples)
     refused: dict[int, Refusal] = {}
     for start in range(0, len(samples), AT_ONCE):
@@ -157,7 +169,10 @@ def _privatized(
             raise CancelledError(f"cancelled before sample {start + 1} of {len(samples)}; nothing was written")
         part = slice(start, start + AT_ONCE)
         given = None if private is None else private[part]
+        filters = [privatizer.filter_digest] * len(samples[part])
+        entries = ledger.enter(samples[part], filters, alike=False, insist=insist)
         released[part], failed = privatizer.privatize_each(samples[part], given, key)
+        failed |= {row: had_by_another_filter() for row, entry in enumerate(entries) if entry.refused}
         refused |= {start + row: refusal for row, refusal in failed.items()}
         if on_progress is not None:
             on_progress("privatizing", min(start + AT_ONCE, len(samples)), len(samples))
@@ -221,7 +236,7 @@ def _check_order(order: str) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        write_new(path, content)
+        write_new(path, content, modified=RELEASED_AT)
     except FileExistsError as error:
         raise OutputExistsError(f"{path} exists already: move it away, or choose another output") from error
     except OSError as error:

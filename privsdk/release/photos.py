@@ -1,36 +1,39 @@
 """Images: one clean one for each face or digit, and ``release.jsonl``, which says what was released.
 
-Nothing else of a photo goes out: an image is built from the decoder's pixels alone, its name is random, and
-the record holds neither a private label nor its value, nor anything from which the wish could be looked up.
+Nothing else of a photo goes out: an image is built from the decoder's pixels alone, its name is random, its time is the
+same as every other's, and photos are worked on in an order that only this device knows.  The record, which is there
+complete or not at all, holds neither a private label nor its value, nor anything to look the wish up by.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import secrets
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from privsdk.errors import CancelledError, OutputExistsError, Refusal, UsageError
+from privsdk.errors import CancelledError, OutputExistsError, PrivsdkError, Refusal, UsageError
 from privsdk.noise import check_key
-from privsdk.planning import RECORD, plan_release
+from privsdk.planning import RECORD, UNFINISHED, plan_release
 from privsdk.preview import MOST_PAIRS, sheet
 from privsdk.progress import Progress
+from privsdk.release.repeats import RELEASED_AT, had_by_another_filter
 from privsdk.samples import images
-from privsdk.samples.faces import Faces, check_choice
+from privsdk.samples.faces import SIZE, Faces, check_choice
 from privsdk.samples.images import FORMATS, Format, Pixels
 from privsdk.samples.labels import Labels, labels_of_photos
 from privsdk.samples.reader import SamplesIn, sample_reader
-from privsdk.store.folder import write_atomically, write_new
+from privsdk.store.folder import clear_parts, sync_folder, write_atomically, write_new
+from privsdk.store.journal import Done, Journal
 from privsdk.store.key import device_key
+from privsdk.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from privsdk.privatizer import Privatizer
@@ -49,7 +52,7 @@ class Release:
     ``source`` is the photo as the caller named it and ``position`` its index among the photos (neither is
     written to the record), ``face`` the index of the face in it, the largest first; ``path`` the image,
     ``width`` and ``height`` its size in pixels; ``bundle`` the bundle's digest, ``run`` a random id of the
-    whole call; ``labels`` what was released beside the image: utility labels that the caller gave, 0 or 1.
+    release; ``labels`` what was released beside the image: utility labels that the caller gave, 0 or 1.
     """
 
     source: str
@@ -78,6 +81,8 @@ def release(
     cancel: Callable[[], bool] | None = None,
     format: Format = "png",
     preview: str | Path | None = None,
+    insist: bool = False,
+    folder: Path | None = None,
 ) -> list[Release | Refusal]:
     """Write one privatized image for each face in the photos, or for each image of a digit, to a new folder; one
     Release each, or one Refusal a photo.
@@ -88,14 +93,15 @@ def release(
     label-aware filter.  ``aligned`` takes photos for crops in the bundle's frame.  ``names="keep"`` keeps the
     names of the photos without their suffix.  ``key`` is 32 bytes, the device key without it.
     ``on_progress`` is called with the stage, photos done, and all; ``cancel`` before each photo. ``preview``
-    is a file for the caller's own eyes, with originals and releases side by side.
+    is a file for the caller's own eyes, with originals and releases side by side.  A photo that another filter has had,
+    or one nearly equal to it, is refused unless the caller does ``insist``.  ``folder`` is the data folder with the key
+    and the ledger, the user's own without it.
 
-    An image is whole once it has its name, and has its name before its line in the record, which is written
-    at once: a process that is killed leaves whole images and whole lines only.  Memory does not grow with the
-    number of photos.
+    An image is whole once it has its name.  A release that was stopped, by whatever, leaves whole images, no record and
+    the mark ``.unfinished``; the same call goes on where it was.  Memory does not grow with the size of the photos.
 
-    Raises UsageError (OutputExistsError where the output is there already) before anything is done, and
-    CancelledError; what was released before stays.
+    Raises UsageError (OutputExistsError where the output is there already) and StoreError before anything is written,
+    CancelledError, and UsageError where nothing can be written any more; what was released before stays.
     """
     plan = plan_release(paths, output, preview=preview)
     check_choice(faces)
@@ -108,116 +114,155 @@ def release(
     known = labels_of_photos(labels or {}, plan.photos, wanted)
     if privatizer.label_aware and not labels:
         raise UsageError(
-            f"this privatizer needs the private label ({', '.join(privatizer.private)}) of every photo: "
-            "give labels (--labels), or fit one that needs none"
+            "this privatizer needs the private label of every photo: give labels (--labels), or fit one that needs none"
         )
-    key = key if key is not None else device_key()
+    key = key if key is not None else device_key(folder)
     check_key(key)
-    run = _Run(privatizer, plan.output, key, names, format, known)
-    results: list[Release | Refusal] = []
-    pending: list[_Sample | Refusal] = []
-    with run.recording():
-        for position, photo in enumerate(plan.photos):
+    ledger = Ledger(key, folder)
+    settings = {
+        "filter": privatizer.filter_digest,
+        "photos": _as_they_are(plan.photos),
+        "labels": [dict(own) for own in known],
+        "faces": faces,
+        "aligned": aligned,
+        "names": names,
+        "format": format,
+    }
+    unfinished = os.path.lexists(plan.output / UNFINISHED)
+    journal = Journal(key, plan.output, settings, unfinished, folder)
+    try:
+        run = _Run(privatizer, plan.output, key, ledger, journal, names, format, insist, plan.photos, known)
+        run.begin(unfinished)
+        # In an order of this device's own: when a file was made, and where it stands in its folder, does not say which
+        # photo it comes from.
+        waiting = sorted(range(len(plan.photos)), key=lambda position: journal.keyed("order", run.id, str(position)))
+        batch: list[_Photo] = []
+        for count, position in enumerate(waiting):
             if cancel is not None and cancel():
                 raise CancelledError(
-                    f"cancelled before photo {position + 1} of {len(plan.photos)}; what was released before stays "
-                    f"in {plan.output}"
+                    f"cancelled before photo {count + 1} of {len(waiting)}; what was released before stays in "
+                    f"{plan.output}, and the same command goes on"
                 )
-            pending += run.samples(photo, position, samples_in)
-            if len(pending) >= BATCH:
-                results += run.write(pending)
-                pending = []
+            photo = run.read(position, samples_in, again=preview is not None)
+            batch += [] if photo is None else [photo]
+            if len(batch) >= BATCH:
+                run.write(batch)
+                batch = []
             if on_progress is not None:
-                on_progress("privatizing", position + 1, len(plan.photos))
-        results += run.write(pending)
-    if preview is not None:
-        run.write_preview(Path(preview))
+                on_progress("privatizing", count + 1, len(waiting))
+        run.write(batch)
+        results = run.end()
+        if preview is not None:
+            run.write_preview(Path(preview))
+    except BaseException:
+        journal.close()
+        raise
+    journal.discard()
     return results
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """A face on its way: where it comes from, how many of that photo go this way, its pixels, and its labels."""
+class _Photo:
+    """A photo on its way: its place among all, its samples, how many it shows, and its labels, if it shows one."""
 
-    photo: Path
     position: int
-    face: int
-    faces: int
-    pixels: Pixels
+    samples: Sequence[Pixels]
+    shown: int
     labels: Mapping[str, int]
 
 
 class _Run:
-    """One call's output folder and its record."""
+    """One release into one folder."""
 
     def __init__(
         self,
         privatizer: Privatizer,
         folder: Path,
         key: bytes,
+        ledger: Ledger,
+        journal: Journal,
         names: Names,
         format: Format,
+        insist: bool,
+        photos: Sequence[Path],
         labels: Sequence[Mapping[str, int]],
     ) -> None:
         """``labels`` are those of the photos, in their order."""
         self._privatizer = privatizer
         self._folder = folder
         self._key = key
+        self._ledger = ledger
+        self._journal = journal
         self._names = names
         self._format = format
+        self._insist = insist
+        self._photos = photos
         self._labels = labels
-        self._id = secrets.token_hex(16)
-        self._taken: set[str] = set()
-        self._record = -1
+        self._stems = _stems(photos) if names == "keep" else []
+        self._results: dict[int, list[Release | Refusal]] = {}
         self._pairs: list[tuple[Pixels, Pixels]] = []
+        self.id = journal.run.hex()
 
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Make the folder and open the record, which must not be there; every failure to write is a
-        UsageError.
-        """
+    def begin(self, unfinished: bool) -> None:
+        """Make the folder and the mark that it is unfinished; every failure to write is a UsageError."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Whoever creates the record owns the folder, should two start at once.
-            self._record = os.open(self._folder / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            if not unfinished:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_new(self._folder / UNFINISHED, b"", modified=RELEASED_AT)
+            clear_parts(self._folder)
         except FileExistsError as error:
             raise OutputExistsError(f"{self._folder} exists already: choose another output folder") from error
         except OSError as error:
             raise UsageError(f"{self._folder} cannot be written: {error.strerror}") from error
-        try:
-            yield
-        finally:
-            os.close(self._record)
 
-    def samples(self, photo: Path, position: int, samples_in: SamplesIn) -> list[_Sample] | list[Refusal]:
-        """The samples of a photo, or the one reason why it has none to release."""
+    def read(self, position: int, samples_in: SamplesIn, again: bool) -> _Photo | None:
+        """The samples of a photo; None where there are none to release, or where they are released already.
+
+        ``again`` reads the latter too.
+        """
+        if not again and (done := self._journal.done(position)) is not None:
+            labels = self._labels_of(position, done.shown)
+            self._results[position] = [
+                self._released(position, sample, done.samples, labels) for sample in range(done.samples)
+            ]
+            return None
         try:
-            samples, shown = samples_in(images.read(photo))
-            labels = self._labels_of(position, shown)
+            with _refusing_what_fails():
+                samples, shown = samples_in(images.read(self._photos[position]))
+                return _Photo(position, samples, shown, self._labels_of(position, shown))
         except Refusal as refusal:
-            return [refusal.of(str(photo), position)]
-        return [_Sample(photo, position, face, len(samples), pixels, labels) for face, pixels in enumerate(samples)]
+            self._refuse(position, refusal)
+            return None
 
-    def write(self, batch: Sequence[_Sample | Refusal]) -> list[Release | Refusal]:
-        """Privatize and write a batch, in order."""
-        samples = [entry for entry in batch if isinstance(entry, _Sample)]
-        privatized = iter(self._privatized(samples))
-        results: list[Release | Refusal] = []
+    def write(self, batch: Sequence[_Photo]) -> None:
+        """Privatize the samples of some photos and write them; what fails is refused, and the others go on."""
+        if not batch:
+            return
         try:
-            for entry in batch:
-                if isinstance(entry, Refusal):
-                    results.append(self._refuse(entry))
-                    continue
-                outcome = next(privatized)
-                if isinstance(outcome, Refusal):
-                    results.append(self._refuse(outcome.of(str(entry.photo), entry.position)))
-                else:
-                    results.append(self._release(entry, outcome))
-            os.fsync(self._record)
+            with _refusing_what_fails():
+                privatized = self._privatized(batch)
+        except Refusal as refusal:
+            if len(batch) == 1:
+                self._refuse(batch[0].position, refusal)
+            else:  # whose fault it is shows when each goes alone
+                for photo in batch:
+                    self.write([photo])
+            return
+        finished = []
+        for photo, outcomes in zip(batch, privatized, strict=True):
+            if self._write_photo(photo, outcomes):
+                finished.append((photo.position, Done(len(photo.samples), photo.shown)))
+        self._journal.finish(finished)
+
+    def end(self) -> list[Release | Refusal]:
+        """Write the record and take the mark away; all results, in the order of the photos."""
+        results = [result for position in sorted(self._results) for result in self._results[position]]
+        try:
+            write_atomically(self._folder / RECORD, self._record(results), modified=RELEASED_AT)
+            (self._folder / UNFINISHED).unlink(missing_ok=True)
+            sync_folder(self._folder)
         except OSError as error:
-            raise UsageError(
-                f"{self._folder} cannot be written ({error.strerror}): what was released before stays"
-            ) from error
+            raise self._cannot_be_written(error) from error
         return results
 
     def write_preview(self, path: Path) -> None:
@@ -229,74 +274,97 @@ class _Run:
         except OSError as error:
             raise UsageError(f"the preview {path} cannot be written: {error.strerror}") from error
 
-    def _privatized(self, samples: Sequence[_Sample]) -> list[Pixels | Refusal]:
-        if not samples:
-            return []
-        pixels = np.stack([sample.pixels for sample in samples])
+    def _privatized(self, batch: Sequence[_Photo]) -> list[list[Pixels | Refusal]]:
+        """For each photo what becomes of its samples.  They are in the ledger before anything of them is written."""
+        samples = np.stack([sample for photo in batch for sample in photo.samples])
         hidden = self._privatizer.private if self._privatizer.label_aware else ()
-        private = np.array([[sample.labels[label] for label in hidden] for sample in samples]) if hidden else None
-        released, refused = self._privatizer.privatize_each(pixels, private, self._key)
-        return [refused.get(row, image) for row, image in enumerate(released)]
+        given = [[photo.labels[label] for label in hidden] for photo in batch for _ in photo.samples]
+        # With another label a label-aware filter is another one: both releases show what the label changes.
+        filters = [f"{self._privatizer.filter_digest} {labels}" for labels in given]
+        entries = self._ledger.enter(samples, filters, samples.shape[1:] == (SIZE, SIZE, 3), self._insist)
+        private = np.array(given) if hidden else None
+        origins = [entry.origin for entry in entries]
+        released, refused = self._privatizer.privatize_each(samples, private, self._key, origins)
+        for row, entry in enumerate(entries):
+            if entry.refused:
+                refused[row] = had_by_another_filter()
+        outcomes = iter([refused.get(row, image) for row, image in enumerate(released)])
+        return [[next(outcomes) for _ in photo.samples] for photo in batch]
 
-    def _release(self, sample: _Sample, pixels: Pixels) -> Release:
-        path = self._folder / f"{self._name(sample)}.{self._format}"
-        write_atomically(path, images.to_bytes(pixels, self._format))
-        if len(self._pairs) < MOST_PAIRS:
-            self._pairs.append((sample.pixels, pixels))
-        released = Release(
-            source=str(sample.photo),
-            position=sample.position,
-            face=sample.face,
-            path=path,
+    def _write_photo(self, photo: _Photo, outcomes: Sequence[Pixels | Refusal]) -> bool:
+        """Write what there is of a photo: whether that is all of it.  Where something fails, nothing of it stays."""
+        results: list[Release | Refusal] = []
+        try:
+            with _refusing_what_fails(OSError):
+                for sample, outcome in enumerate(outcomes):
+                    if isinstance(outcome, Refusal):
+                        results.append(outcome.of(str(self._photos[photo.position]), photo.position))
+                        continue
+                    released = self._released(photo.position, sample, len(photo.samples), photo.labels)
+                    results.append(released)
+                    content = images.to_bytes(outcome, self._format)
+                    write_atomically(released.path, content, modified=RELEASED_AT)
+                    if len(self._pairs) < MOST_PAIRS:
+                        self._pairs.append((photo.samples[sample], outcome))
+        except BaseException as error:
+            for result in results:
+                if isinstance(result, Release):
+                    with suppress(OSError):  # missing, or the disk does nothing any more: that is said below
+                        result.path.unlink()
+            if isinstance(error, OSError):
+                raise self._cannot_be_written(error) from error
+            if not isinstance(error, Refusal):
+                raise
+            self._refuse(photo.position, error)
+            return False
+        self._results[photo.position] = results
+        return all(isinstance(result, Release) for result in results)
+
+    def _released(self, position: int, sample: int, samples: int, labels: Mapping[str, int]) -> Release:
+        if self._names == "random":
+            name = self._journal.name(position, sample)
+        else:
+            name = self._stems[position] + (f"-face-{sample + 1}" if samples > 1 else "")
+        height, width = self._privatizer.bundle.sample_shape[:2]
+        return Release(
+            source=str(self._photos[position]),
+            position=position,
+            face=sample,
+            path=self._folder / f"{name}.{self._format}",
             format=self._format,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
+            width=width,
+            height=height,
             bundle=self._privatizer.bundle.digest,
-            run=self._id,
-            labels={label: sample.labels[label] for label in self._privatizer.utility if label in sample.labels},
+            run=self.id,
+            labels={label: labels[label] for label in self._privatizer.utility if label in labels},
         )
-        self._append(
+
+    def _refuse(self, position: int, refusal: Refusal) -> None:
+        self._results[position] = [refusal.of(str(self._photos[position]), position)]
+
+    def _record(self, results: Sequence[Release | Refusal]) -> bytes:
+        """A line for each result, in the order of the names; of a photo that was kept back only the kind of reason."""
+        lines: list[dict[str, Any]] = [
             {
                 "status": "released",
-                "file": path.name,
-                "format": released.format,
-                "width": released.width,
-                "height": released.height,
-                "bundle": released.bundle,
-                "run": released.run,
-                "labels": dict(released.labels),
+                "file": result.path.name,
+                "format": result.format,
+                "width": result.width,
+                "height": result.height,
+                "bundle": result.bundle,
+                "run": result.run,
+                "labels": dict(result.labels),
             }
-        )
-        return released
-
-    def _refuse(self, refusal: Refusal) -> Refusal:
-        source = {"source": Path(refusal.source).name} if self._names == "keep" else {}
-        self._append(
-            {"status": "refused", "reason": refusal.reason, "detail": refusal.detail, "run": self._id} | source
-        )
-        return refusal
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        # One write a line: a process that is killed has written it whole or not at all.
-        length, content = os.fstat(self._record).st_size, (json.dumps(line) + "\n").encode()
-        if os.write(self._record, content) < len(content):  # a disk that fills up takes what it still has room for
-            os.ftruncate(self._record, length)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _name(self, sample: _Sample) -> str:
-        if self._names == "random":
-            return secrets.token_hex(16)
-        stem = sample.photo.stem
-        while len(os.fsencode(stem)) > LONGEST_STEM:
-            stem = stem[:-1]
-        if sample.faces > 1:
-            stem = f"{stem}-{sample.face + 1}"
-        name, count = stem, 1
-        while _on_disk(name) in self._taken:
-            count += 1
-            name = f"{stem}-{count}"
-        self._taken.add(_on_disk(name))
-        return name
+            for result in sorted(
+                (result for result in results if isinstance(result, Release)), key=lambda result: result.path.name
+            )
+        ]
+        for reason, source in sorted(
+            (result.reason, Path(result.source).name) for result in results if isinstance(result, Refusal)
+        ):
+            named = {"source": source} if self._names == "keep" else {}
+            lines.append({"status": "refused", "reason": reason, "run": self.id} | named)
+        return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
     def _labels_of(self, position: int, shown: int) -> Mapping[str, int]:
         """The labels of the one person on a photo; of several nobody can say whose they are.
@@ -309,6 +377,57 @@ class _Run:
         if self._privatizer.label_aware and not labels.keys() >= {*self._privatizer.private}:
             raise Refusal("label-missing", "The filter needs a private label of it. Add the photo to the labels.")
         return labels
+
+    def _cannot_be_written(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"{self._folder} cannot be written ({error.strerror}): what was released before stays; make room or mend "
+            "its permissions, and the same command goes on"
+        )
+
+
+@contextmanager
+def _refusing_what_fails(*passed: type[Exception]) -> Iterator[None]:
+    """Whatever goes wrong with one sample, but for privsdk's own errors and those ``passed``, is a refusal of it.
+
+    What a library says of it is left out: it might say what is in the sample.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (PrivsdkError, *passed)):
+            raise
+        detail = f"Something went wrong that should not ({type(error).__name__}). Leave it out, and report this."
+        raise Refusal("failed", detail) from error
+
+
+def _as_they_are(photos: Sequence[Path]) -> list[list[str | int]]:
+    """Where each photo is, and what tells that its file has changed."""
+    found: list[list[str | int]] = []
+    for photo in photos:
+        found.append([os.path.abspath(photo)])
+        with suppress(OSError, ValueError):  # it is gone, or can be no file: a refusal when its turn comes
+            status = os.stat(photo)
+            found[-1] += [status.st_size, status.st_mtime_ns, status.st_ino]
+    return found
+
+
+def _stems(photos: Sequence[Path]) -> list[str]:
+    """A name for each photo, as it is called and no two alike, also where a file system takes two names for one."""
+    taken: set[str] = set()
+    stems = []
+    for photo in photos:
+        stem = photo.stem
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        if re.search(r"-face-\d+$", stem):  # so the faces of a photo with several are called
+            stem += "-photo"
+        name, count = stem, 1
+        while _on_disk(name) in taken:
+            count += 1
+            name = f"{stem}-{count}"
+        taken.add(_on_disk(name))
+        stems.append(name)
+    return stems
 
 
 def _on_disk(name: str) -> str:

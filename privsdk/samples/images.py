@@ -1,8 +1,9 @@
 """Image files to pixels and back; the one module that touches Pillow.
 
 What comes in may be anything.  :func:`read` gives clean pixels or raises a :class:`~privsdk.errors.Refusal`,
-and it looks at the number of bytes and pixels before it decodes.  What goes out is built from the pixels
-alone, so nothing that was in the original file (EXIF, colour profile, comment, thumbnail) can be in it.
+and leaves the decoding to a confined process (:mod:`privsdk.samples.parsing`), where :func:`decoded` looks at the
+number of pixels before it decodes.  What goes out is built from the pixels alone, so nothing that was in the original
+file (EXIF, colour profile, comment, thumbnail) can be in it.
 
 Colour profiles are not applied: pixel values are taken as sRGB, as in what encoders are trained on.
 """
@@ -12,9 +13,10 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from privsdk.errors import Refusal
 from privsdk.files import NotRegularError, read_regular
+from privsdk.samples import parsing
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB, 0 to 255."""
@@ -75,34 +78,69 @@ def read(source: Path | bytes, limits: Limits = Limits()) -> Pixels:
     8-bit RGB; what is transparent is laid over white; of several frames the first is taken.
 
     Raises :class:`~privsdk.errors.Refusal` with the reason ``not-found``, ``too-large``, ``not-an-image`` or
-    ``damaged``, and nothing else.
+    ``damaged``; and :class:`~privsdk.errors.UsageError` where the process that decodes cannot be started, so that no
+    photo can be read at all.
     """
     data = source if isinstance(source, bytes) else _bytes_of(source, limits)
     if len(data) > limits.bytes:
         raise _too_many_bytes(len(data), limits)
     if not data:
         raise Refusal("not-an-image", "The file is empty. Copy it again from where it came from.")
+    return parsing.parsed(data, limits.pixels)
 
+
+def decoded(
+    data: bytes, most_pixels: int = Limits.pixels, on_size: Callable[[int], None] = lambda pixels: None
+) -> Pixels:
+    """What :func:`read` gives, decoded in this very process: for the one that is confined, and for tests.
+
+    ``on_size`` is called with the number of pixels once it is known and before they are decoded.  Raises Refusal as
+    :func:`read` does, ``not-found`` aside.
+    """
     name = _format_of(data)
     if name is None:
         raise Refusal(
             "not-an-image",
             "This is no JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC image. Save the photo as JPEG or PNG.",
         )
+
+    def check(size: tuple[int, int]) -> None:
+        if size[0] * size[1] > most_pixels:
+            raise Refusal("too-large", _TOO_MANY_PIXELS.format(most_pixels / 1e6))
+        on_size(size[0] * size[1])
+
     try:
+        if name == "WEBP":  # its library takes memory for the whole picture when it opens one
+            check(_webp_size(data))
+        _check_parts(data, name)
         image = _opened_heic(data) if name == "HEIC" else _opened(data, name)
-        _check_size(image.size, limits)
+        check(image.size)
         return _upright(_rgb(image), 1 if name == "HEIC" else _orientation(image))
     except Refusal:
         raise
     except Image.DecompressionBombError as error:
-        raise Refusal("too-large", _TOO_MANY_PIXELS.format(limits.pixels / 1e6)) from error
+        raise Refusal("too-large", _TOO_MANY_PIXELS.format(most_pixels / 1e6)) from error
     except Exception as error:  # a decoder fails with whatever its parser stumbled over
         raise Refusal(
             "damaged",
             f"The file starts like a {name} image and breaks off or contradicts itself. "
             "Copy it again from where it came from, or open it in a viewer and save it anew.",
         ) from error
+
+
+def load_decoders() -> bool:
+    """Import now what decoding would import on the way, for a process that is to open no file any more.
+
+    Returns whether HEIC's decoder is installed, the only one that cannot do without threads.
+    """
+    from PIL import ImageCms, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+    Image.preinit()  # the other formats
+    try:
+        import pillow_heif  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def to_bytes(pixels: Pixels, format: Format) -> bytes:
@@ -247,6 +285,17 @@ def _too_many_bytes(count: int, limits: Limits) -> Refusal:
 
 _TOO_MANY_PIXELS = "It claims more than {:.0f} million pixels, the most that are decoded. Save it smaller."
 
+_PIXELS_AT_ONCE = 1_000_000
+
+_MOST_SCANS = 100
+"""Of a JPEG: each may touch every pixel of it and take a hundred bytes.  Programs make ten, some of them thirty."""
+
+_MOST_CHUNKS = 100_000
+"""Of a PNG: each costs the decoder some microseconds and a file twelve bytes.  Photos have some thousands."""
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])")  # those that a length follows, and the last one
+_JPEG_SCAN, _JPEG_END = b"\xda", b"\xd9"
+
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 # Pillow warns of odd metadata, which is no business of the user's and under `-W error` would stop a good
@@ -273,6 +322,41 @@ def _format_of(data: bytes) -> str | None:
     return None
 
 
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP's canvas, (0, 0) where it names none (RFC 9649)."""
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+
+
+def _check_parts(data: bytes, name: str) -> None:
+    """Refuse what takes a decoder long without being a large picture."""
+    if (name == "JPEG" and _scans(data) > _MOST_SCANS) or (name == "PNG" and _chunks(data) > _MOST_CHUNKS):
+        raise Refusal("damaged", "It has far more parts than a photo. Open it in a viewer and save it anew.")
+
+
+def _scans(jpeg: bytes) -> int:
+    """How many scans a JPEG's first picture has; no more are counted than are too many."""
+    place, scans = 2, 0
+    while scans <= _MOST_SCANS and (marker := _JPEG_MARKER.search(jpeg, place)) and marker[1] != _JPEG_END:
+        scans += marker[1] == _JPEG_SCAN
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
+    return scans
+
+
+def _chunks(png: bytes) -> int:
+    """How many chunks a PNG has; no more are counted than are too many."""
+    place, chunks = 8, 0
+    while chunks <= _MOST_CHUNKS and place < len(png):
+        place += 12 + int.from_bytes(png[place : place + 4])
+        chunks += 1
+    return chunks
+
+
 def _opened(data: bytes, name: str) -> Image.Image:
     """The picture with its header read and nothing decoded."""
     with _ONE_QUIET_THREAD, warnings.catch_warnings(action="ignore"):
@@ -292,30 +376,34 @@ def _opened_heic(data: bytes) -> Any:
     return pillow_heif.open_heif(data)
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width * height > limits.pixels:
-        raise Refusal("too-large", _TOO_MANY_PIXELS.format(limits.pixels / 1e6))
-
-
 def _rgb(image: Any) -> Pixels:
     """The decoded picture as uint8 [H, W, 3], what is transparent laid over white."""
     if not isinstance(image, Image.Image):
         image = image.to_pillow()
-    image.load()
     if image.mode in ("I", "F"):
         raise Refusal(
             "not-an-image",
             "Its pixels are 32-bit numbers, as in measurements, not in photos. Save it with 8 or 16 bits.",
         )
+    image.load()
+    # Some rows at a time: a large picture is in memory as it was decoded and as it is returned, and in no other form.
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows):
+        pixels[top : top + rows] = _rows_as_rgb(image.crop((0, top, width, min(top + rows, height))))
+    return pixels
+
+
+def _rows_as_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         grey = np.asarray(image).astype(np.uint32)
         # 65535 = 255 * 257, so this division, rounded, takes white to white.
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+        return ((grey + 128) // 257).astype(np.uint8)[..., None]
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -329,14 +417,14 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo what EXIF's orientation (Exif 2.32, tag 0x0112) says was done to the picture."""
+    """Undo what EXIF's orientation (Exif 2.32, tag 0x0112) says was done to the picture; a view of the pixels."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return pixels
 
 
 def _image(pixels: Pixels) -> Image.Image:

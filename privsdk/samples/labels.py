@@ -39,8 +39,8 @@ def read_labels(
     _check_columns(path, header, columns, needed)
     return {
         name: {
-            column: _value(field, column, where)
-            for column, field in zip(header[1:], fields, strict=True)
+            column: _value(field, f"{where}, field {number}")
+            for number, (column, field) in enumerate(zip(header[1:], fields, strict=True), 2)
             if field and (wanted is None or folded(column) in wanted)
         }
         for name, (where, fields) in rows.items()
@@ -87,7 +87,7 @@ def labels_of_photos(labels: Labels, photos: Sequence[Path], wanted: Sequence[st
     by_folded = {folded(label): label for label in wanted}
     known = {
         name: {
-            by_folded[folded(column)]: _zero_or_one(value, column, name)
+            by_folded[folded(column)]: _zero_or_one(value, name)
             for column, value in row.items()
             if folded(column) in by_folded
         }
@@ -181,21 +181,19 @@ def _check_columns(
     there = {folded(column) for column in header[1:]}
     missing = [label for label in needed if folded(label) not in there]
     if missing:
-        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but not {' and '.join(missing)}: add that")
+        raise UsageError(f"{path} has no column for {len(missing)} of the labels that are needed: add that")
     if columns is not None and not any(folded(label) in there for label in columns):
-        raise UsageError(f"{path} has the columns {', '.join(header[1:])}, but none of {', '.join(columns)}: add one")
+        raise UsageError(f"{path} has a column for none of the labels that are asked for: add one")
 
 
-def _value(field: str, column: str, where: str) -> int:
+def _value(field: str, where: str) -> int:
     value = VALUES.get(field.strip().casefold())
     if value is None:
-        raise UsageError(
-            f"{where}: {column} is {field.strip()!r}: a label is 0 or 1, -1 or 1, yes or no, true or false"
-        )
+        raise UsageError(f"{where}: a label is none: write 0 or 1, -1 or 1, yes or no, true or false")
     return value
 
 
-def _zero_or_one(value: object, column: str, name: str) -> int:
+def _zero_or_one(value: object, name: str) -> int:
     if not isinstance(value, Integral) or value not in (0, 1):
-        raise UsageError(f"{column} of {name} is {value!r}: a label is 0 or 1")
+        raise UsageError(f"a label of {name} is neither 0 nor 1: mend it")
     return int(value)

@@ -12,13 +12,14 @@ from typing import Any
 from privsdk.errors import StoreError
 from privsdk.store.folder import data_folder, write_atomically
 from privsdk.store.key import device_key
+from privsdk.store.sealed import seal, unseal
 
 
 class Cache:
     """Files of fitted privatizers in the user's data folder.
 
-    A file is named by a hash under the device key of everything that the fit depends on, so nobody can tell a
-    wish from the names by trying all of them.
+    A file is named by a hash under the device key of everything that the fit depends on, and sealed under that key: who
+    takes it alone can tell the wish neither from its name, by trying all of them, nor from what is in it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -36,10 +37,11 @@ class Cache:
         return self._folder / f"{hmac.digest(self._key, content, hashlib.sha256).hex()}.privatizer"
 
     def get(self, bundle_digest: str, wish: Mapping[str, Any]) -> bytes | None:
-        """The file's bytes as they were put, or None where there is none that can be read."""
+        """The bytes as they were put, or None where there are none that can be read."""
+        path = self.path(bundle_digest, wish)
         try:
-            return self.path(bundle_digest, wish).read_bytes()
-        except OSError:
+            return unseal(self._key, path.name, path.read_bytes())
+        except (OSError, ValueError):
             return None
 
     def put(self, bundle_digest: str, wish: Mapping[str, Any], privatizer: bytes) -> None:
@@ -47,7 +49,7 @@ class Cache:
         path = self.path(bundle_digest, wish)
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            write_atomically(path, privatizer, mode=0o600)
+            write_atomically(path, seal(self._key, path.name, privatizer), mode=0o600)
         except OSError as error:
             raise StoreError(
                 f"the privatizer cannot be kept in {self._folder} ({error.strerror}): make room there, or "

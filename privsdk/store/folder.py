@@ -11,6 +11,9 @@ from pathlib import Path
 
 from privsdk.errors import StoreError
 
+PART = ".part"
+"""How the name of a file ends that is being written; it begins with a dot."""
+
 
 def data_folder(folder: Path | None = None) -> Path:
     """The folder for what stays on this device; created, readable by its owner alone, where it does not
@@ -30,22 +33,29 @@ def data_folder(folder: Path | None = None) -> Path:
     return chosen
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+def private_file(path: Path) -> None:
+    """Make an empty file that its owner alone can read, where there is none; raises OSError."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> None:
     """Write ``data`` to ``path``: whoever looks sees the whole file or what was there before.
 
     The bytes are on the disk before the name is; the temporary file beside it is hidden and removed on
-    failure. Raises OSError.
+    failure. ``modified`` is the time of its modification that the file is to tell, in seconds since 1970, now without
+    it.  Raises OSError.
     """
-    temporary = write_beside(path, data, mode)
+    temporary = write_beside(path, data, mode, modified)
     try:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
+def write_new(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> None:
     """Write ``data`` to ``path`` as :func:`write_atomically` does, but never over what is there.
 
     Where the file system has no links, the file may be seen empty before it is whole.  Raises FileExistsError where
@@ -53,7 +63,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    temporary = write_beside(path, data, mode)
+    temporary = write_beside(path, data, mode, modified)
     try:
         # A link, unlike a rename, fails where the name is taken meanwhile.
         os.link(temporary, path)
@@ -70,22 +80,24 @@ def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
             raise
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def write_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
+def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> Path:
     """Write ``data`` to a new hidden file in the folder of ``path``, down to the disk, and return where.
 
     Raises OSError, also where no file can have this name; nothing is left then.
     """
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "no file can have this name")
-    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    temporary = path.parent / f".{secrets.token_hex(8)}{PART}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            if modified is not None:
+                os.utime(temporary, (modified, modified))
             os.fsync(file.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -93,7 +105,15 @@ def write_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def clear_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left half-written in ``folder``; raises OSError."""
+    for path in folder.iterdir():
+        if path.name.startswith(".") and path.name.endswith(PART):
+            path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` down to the disk, where the system can."""
     # Not every system lets a folder be opened or synced; the file itself is safe by then.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

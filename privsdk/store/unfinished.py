@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,22 +14,29 @@ from numpy.typing import NDArray
 from privsdk.arrays import Arrays, pack, unpack
 from privsdk.errors import StoreError
 from privsdk.store.folder import data_folder, write_atomically
+from privsdk.store.key import device_key
+from privsdk.store.sealed import seal, unseal
 
 
 class Unfinished:
-    """Named results of one measurement, in a folder of the user's data folder that is gone when it is done."""
+    """Named results of one measurement, in a folder of the user's data folder that is gone when it is done.
+
+    They are sealed under the device key, and their names are keyed: a measurement knows private labels.
+    """
 
     def __init__(self, measurement: str, folder: Path | None = None) -> None:
         """``measurement`` tells one from another; ``folder`` as in :func:`privsdk.store.folder.data_folder`.
 
         Raises StoreError where it cannot be used.
         """
-        self._folder = data_folder(folder) / "unfinished" / _hashed(measurement)
+        self._key = device_key(folder)
+        self._folder = data_folder(folder) / "unfinished" / self._keyed(measurement)
 
     def get(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
         """Arrays and notes as they were put; None where there are none, or damaged ones, which are measured again."""
         try:
-            return unpack(self._path(name).read_bytes())
+            path = self._path(name)
+            return unpack(unseal(self._key, path.name, path.read_bytes()))
         except (OSError, ValueError):
             return None
 
@@ -36,7 +44,8 @@ class Unfinished:
         """Keep arrays and notes (JSON), whole or not at all; raises StoreError."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(self._path(name), pack(arrays, notes), mode=0o600)
+            path = self._path(name)
+            write_atomically(path, seal(self._key, path.name, pack(arrays, notes)), mode=0o600)
         except OSError as error:
             raise StoreError(
                 f"what is finished cannot be kept in {self._folder} ({error.strerror}): make room there, or set "
@@ -51,8 +60,7 @@ class Unfinished:
             self._folder.rmdir()
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{_hashed(name)}.safetensors"
+        return self._folder / f"{self._keyed(name)}.sealed"
 
-
-def _hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+    def _keyed(self, name: str) -> str:
+        return hmac.digest(self._key, f"unfinished {name}".encode(), hashlib.sha256).hex()[:32]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.attacks import fuzzing
 from tests.attacks.trial import Fault, Trial
 
-TRIALS: dict[str, Trial] = {trial.name: trial for trial in ()}
+TRIALS: dict[str, Trial] = {trial.name: trial for trial in (fuzzing.TRIAL,)}
 
 
 def faults() -> dict[str, Fault]:

@@ -104,7 +104,7 @@ def test_a_killed_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     killed = subprocess.Popen(command, cwd=REPOSITORY, env=environment("b"), stdout=subprocess.PIPE)
     kept = tmp_path / "b" / "unfinished"
     deadline = time.monotonic() + 200
-    while len(list(kept.glob("*/*.safetensors"))) < 5:
+    while len(list(kept.glob("*/*.sealed"))) < 5:
         assert killed.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -112,12 +112,12 @@ def test_a_killed_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     killed.wait()
     assert killed.stdout is not None
     killed.stdout.close()
-    finished = sorted(kept.glob("*/*.safetensors"))
+    finished = sorted(kept.glob("*/*.sealed"))
     damaged, untouched = finished[0], finished[1:]
     damaged.write_bytes(damaged.read_bytes()[:-7])
     written = {path: path.stat().st_mtime_ns for path in untouched}
     again = subprocess.Popen(command, cwd=REPOSITORY, env=environment("b"), stdout=subprocess.PIPE, text=True)
-    while again.poll() is None and len(list(kept.glob("*/*.safetensors"))) <= len(finished):
+    while again.poll() is None and len(list(kept.glob("*/*.sealed"))) <= len(finished):
         time.sleep(0.02)
     assert {path: path.stat().st_mtime_ns for path in untouched} == written
     output, _ = again.communicate()

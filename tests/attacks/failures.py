@@ -1,0 +1,330 @@
+"""Something goes wrong at every step of a photo's way in turn, for one photo of many."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from privsdk import Bundle, Privatizer, PrivsdkError, Refusal, Release
+from privsdk.codec import Codec
+from privsdk.filters.flow import FlowFilter
+from privsdk.noise import sample_digests
+from privsdk.planning import RECORD, UNFINISHED
+from privsdk.release import photos
+from privsdk.samples import faces, images
+from privsdk.store import folder as folders
+from privsdk.store.journal import Journal
+from privsdk.store.ledger import Ledger
+from tests.attacks.releasing import emptied, leave_temporary_files
+from tests.attacks.trial import REPOSITORY, Attempt, Fault, Outcome, Trial
+from tests.make_bundle import flow_privatizer, make_bundle
+
+KEY = bytes(range(32))
+WIDTH = 256
+"""Of the photos, in pixels: enough for the detector."""
+
+
+def _broken_disk() -> OSError:
+    return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+KINDS: tuple[Callable[[], Exception], ...] = (ValueError, MemoryError, _broken_disk, RuntimeError)
+
+
+class Trouble:
+    """Something that is raised for one photo alone, or where a step concerns all, once it comes to that."""
+
+    def __init__(self, kind: Callable[[], Exception], photo: Path, position: int) -> None:
+        self.kind = kind
+        self.raised = 0
+        self.photo, self.position = photo, position
+        self.content = photo.read_bytes()
+        self.pixels = images.read(photo)
+        found = faces.Detector().find(self.pixels)
+        self.sample = faces.align(self.pixels, found[0].landmarks)
+        (self.digest,) = sample_digests(KEY, self.sample[None])
+        self.at_work = self.writing = False
+
+    @contextmanager
+    def at(self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True) -> Iterator[None]:
+        """The function or method ``name`` of ``holder`` fails where its arguments ``concerns`` the photo."""
+        real = getattr(holder, name)
+
+        def failing(*arguments: Any, **named: Any) -> Any:
+            if concerns(*arguments, **named):
+                self.raised += 1
+                raise self.kind()
+            return real(*arguments, **named)
+
+        with mock.patch.object(holder, name, failing):
+            yield
+
+    @contextmanager
+    def while_at_work(self, holder: Any, name: str) -> Iterator[None]:
+        """The same while the batch with the photo's sample is privatized."""
+        real = Privatizer._released
+
+        def released(privatizer: Privatizer, samples: NDArray[np.uint8], *arguments: Any) -> Any:
+            self.at_work = self.is_among(samples)
+            return real(privatizer, samples, *arguments)
+
+        with (
+            mock.patch.object(Privatizer, "_released", released),
+            self.at(holder, name, lambda *_: self.at_work),
+        ):
+            yield
+
+    @contextmanager
+    def while_writing(
+        self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True
+    ) -> Iterator[None]:
+        """The same while what was released of the photo is written."""
+        real = photos._Run._write_photo
+
+        def written(run: photos._Run, photo: photos._Photo, *arguments: Any) -> bool:
+            self.writing = photo.position == self.position
+            try:
+                return real(run, photo, *arguments)
+            finally:
+                self.writing = False
+
+        with (
+            mock.patch.object(photos._Run, "_write_photo", written),
+            self.at(holder, name, lambda *given, **named: self.writing and concerns(*given, **named)),
+        ):
+            yield
+
+    @contextmanager
+    def while_ending(
+        self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True
+    ) -> Iterator[None]:
+        """The same while the record is written and the mark taken away."""
+        real = photos._Run.end
+
+        def end(run: photos._Run) -> Any:
+            self.writing = True
+            return real(run)
+
+        with (
+            mock.patch.object(photos._Run, "end", end),
+            self.at(holder, name, lambda *given, **named: self.writing and concerns(*given, **named)),
+        ):
+            yield
+
+    @contextmanager
+    def in_the_journal(self, method: str, statement: str) -> Iterator[None]:
+        """A ``statement`` to the journal's database fails."""
+        real = Journal._locked
+
+        def locked(journal: Journal) -> Any:
+            connection = mock.Mock(wraps=real(journal))
+
+            def failing(*arguments: Any) -> Any:
+                if arguments[0].startswith(statement):
+                    self.raised += 1
+                    raise self.kind()
+                return mock.DEFAULT
+
+            getattr(connection, method).side_effect = failing
+            return connection
+
+        with mock.patch.object(Journal, "_locked", locked):
+            yield
+
+    def is_among(self, samples: NDArray[np.uint8]) -> bool:
+        return bool((samples == self.sample).all(axis=(1, 2, 3)).any())
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the way; ``of_all`` says that it is taken for all photos at once."""
+
+    name: str
+    fails: Callable[[Trouble], AbstractContextManager[None]]
+    of_all: bool = False
+
+
+def _is_folder(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+def _is_part(path: Any, *_: Any) -> bool:
+    return str(path).endswith(folders.PART)
+
+
+STEPS = (
+    Step("making the folder", lambda all: all.at(Path, "mkdir", lambda path, **_: path.name == "output"), of_all=True),
+    Step("marking it unfinished", lambda all: all.at(os, "link"), of_all=True),
+    Step("looking up what is done", lambda all: all.in_the_journal("execute", "SELECT samples"), of_all=True),
+    Step("reading", lambda one: one.at(images, "read_regular", lambda path, _: path == one.photo)),
+    Step("parsing", lambda one: one.at(images.parsing, "parsed", lambda photo, _: photo == one.content)),
+    Step("detecting", lambda one: one.at(faces.Detector, "find", lambda _, image: _equal(image, one.pixels))),
+    Step("aligning", lambda one: one.at(faces, "align", lambda image, _: _equal(image, one.pixels))),
+    Step("labels", lambda one: one.at(photos._Run, "_labels_of", lambda _, position, __: position == one.position)),
+    Step("ledger", lambda one: one.at(Ledger, "_entered", lambda _, __, digest, *___: digest == one.digest)),
+    Step("encoding", lambda one: one.at(Codec, "encode", lambda _, samples: one.is_among(samples))),
+    Step("perturbing", lambda one: one.while_at_work(FlowFilter, "perturb")),
+    Step("decoding", lambda one: one.while_at_work(Codec, "decode")),
+    Step("looking for the original", lambda one: one.while_at_work(Privatizer, "_as_it_was")),
+    Step("encoding the file", lambda one: one.while_writing(images, "to_bytes")),
+    Step("making a temporary file", lambda one: one.while_writing(os, "open", _is_part)),
+    Step("writing", lambda one: one.while_writing(os, "fdopen")),
+    Step("time", lambda one: one.while_writing(os, "utime")),
+    Step("fsync", lambda one: one.while_writing(os, "fsync", lambda file: not _is_folder(file))),
+    Step("rename", lambda one: one.while_writing(os, "replace")),
+    Step("fsync of the folder", lambda one: one.while_writing(os, "fsync", _is_folder)),
+    Step("journal", lambda all: all.in_the_journal("executemany", "INSERT"), of_all=True),
+    Step("composing the record", lambda all: all.at(photos._Run, "_record"), of_all=True),
+    Step("making the record's file", lambda all: all.while_ending(os, "open", _is_part), of_all=True),
+    Step("fsync of the record", lambda all: all.while_ending(os, "fsync"), of_all=True),
+    Step("rename of the record", lambda all: all.while_ending(os, "replace"), of_all=True),
+    Step("taking the mark away", lambda all: all.at(Path, "unlink", lambda path, **_: path.name == UNFINISHED), True),
+)
+
+
+def run(attempt: Attempt) -> Outcome:
+    shown = _photos(attempt.folder / "photos", attempt.size)
+    bundle = make_bundle(attempt.folder / "bundle")
+    privatizer = flow_privatizer(Bundle.open(bundle))
+    with emptied(attempt.folder / "undisturbed") as folder:
+        results = privatizer.release(shown, folder / "output", key=KEY, folder=folder / "home")
+        expected = [result.path.read_bytes() for result in results if isinstance(result, Release)]
+    broken = Counter[str]()
+    refused = stopped = 0
+    positions = cycle(np.random.default_rng(attempt.seed).permutation(len(shown)).tolist())
+    for step in STEPS:
+        for kind in KINDS:
+            position = next(positions)
+            trouble = Trouble(kind, shown[position], position)
+            with emptied(attempt.folder / "troubled") as folder:
+                found, went_on = _wrong(step, trouble, privatizer, shown, expected, folder)
+            broken.update(f"{step.name}, {type(kind()).__name__}: {each}" for each in found)
+            refused += went_on
+            stopped += not went_on
+    seen = f"{len(STEPS)} steps x {len(KINDS)} kinds of errors x {len(shown)} photos: {refused} times the others went "
+    seen += f"out, {stopped} times all stopped and went on later; {sum(broken.values())} went wrong"
+    if broken:
+        seen += f": {'; '.join(broken)}"
+    return Outcome(not broken, seen)
+
+
+def _photos(folder: Path, count: int) -> list[Path]:
+    """So many photos of portraits, no two alike, made of the examples: as they are, mirrored, in other colours."""
+    folder.mkdir()
+    examples = sorted((REPOSITORY / "examples" / "photos").glob("*.jpg"))
+    changes: Sequence[Callable[[Image.Image], Image.Image]] = (
+        lambda image: image,
+        ImageOps.mirror,
+        lambda image: Image.merge("RGB", image.split()[::-1]),
+    )
+    made = []
+    for change in changes:
+        for example in examples:
+            if len(made) < count:
+                made.append(folder / f"{len(made):02}.jpg")
+                with Image.open(example) as image:
+                    change(image.resize((WIDTH, WIDTH))).save(made[-1], quality=90)
+    return made
+
+
+def _wrong(
+    step: Step, trouble: Trouble, privatizer: Privatizer, shown: list[Path], expected: list[bytes], folder: Path
+) -> tuple[list[str], bool]:
+    """What is wrong after trouble at a step; and whether the others went out, or all stopped."""
+    output, home = folder / "output", folder / "home"
+    found = []
+    try:
+        with step.fails(trouble):
+            results = privatizer.release(shown, output, key=KEY, folder=home)
+    except Exception as error:  # noqa: BLE001 - which it is, is the question
+        if not isinstance(error, PrivsdkError):
+            found.append("an error that is none of ours")
+        written = _written(output)
+        if not step.of_all and expected[trouble.position] in written:
+            found.append("something of the photo is on the disk")
+        if not {*written} <= {*expected}:
+            found.append("something that is none of an undisturbed release is on the disk")
+        found += _left_over(output)
+        try:
+            privatizer.release(shown, output, key=KEY, folder=home)
+        except PrivsdkError as error_again:
+            return [*found, f"it does not go on ({error_again})".replace(str(folder), "")], False
+        if sorted(_written(output)) != sorted(expected) or _left_over(output):
+            found.append("it does not go on as it should")
+        went_on = False
+    else:
+        refusals = [result for result in results if isinstance(result, Refusal)]
+        if step.of_all and trouble.raised:
+            found.append("an error is passed over")
+        if refusals and [refusal.position for refusal in refusals] != [trouble.position]:
+            found.append("others were refused")
+        if sorted(_written(output)) != sorted(
+            content for position, content in enumerate(expected) if not refusals or position != trouble.position
+        ):
+            found.append("what is on the disk is not what was released")
+        if len((output / RECORD).read_text().splitlines()) != len(shown):
+            found.append("the record is not complete")
+        found += _left_over(output)
+        went_on = True
+    if not trouble.raised:
+        found.append("it never came to that step")
+    return found, went_on
+
+
+def _written(output: Path) -> list[bytes]:
+    return [path.read_bytes() for path in output.glob("*.png")]
+
+
+def _left_over(output: Path) -> list[str]:
+    parts = [path for path in output.iterdir() if path.name.endswith(folders.PART)] if output.exists() else []
+    return ["a temporary file stays"] if parts else []
+
+
+def _equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    return one.shape == other.shape and bool((one == other).all())
+
+
+def _release_the_original() -> None:
+    real = Privatizer.privatize_each
+
+    def privatize_each(self: Privatizer, samples: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return real(self, samples, *arguments, **named)
+        except RuntimeError:
+            return samples, {}
+
+    Privatizer.privatize_each = privatize_each
+
+
+def _end_all() -> None:
+    photos._refusing_what_fails = lambda *_: nullcontext()
+
+
+TRIAL = Trial(
+    name="failures",
+    tries="an exception of four kinds at every step of a photo's way, in turn, for one photo of many",
+    must="nothing of that photo on the disk, the others as always; where it concerns all, an error of ours, and the "
+    "same call completes",
+    size=50,
+    part=4,
+    enough=3,
+    run=run,
+    faults=(
+        Fault("failures-leaves-temporary-files", leave_temporary_files),
+        Fault("failures-releases-the-original", _release_the_original),
+        Fault("failures-ends-all", _end_all),
+    ),
+)
