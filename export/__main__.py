@@ -14,7 +14,7 @@ from export import bernoulli
 from export.datasets import celeba, download
 from export.datasets.reading import digests
 from export.gaps import add_gaps
-from export.pack import check_target
+from export.pack import check_target, sign, signing_key
 from export.recipe import Settings, pack, train_networks, train_public_flow, write_graphs
 from privsdk.errors import PrivsdkError
 from privsdk.progress import ProgressText
@@ -45,6 +45,7 @@ Out = Annotated[Path, typer.Option(resolve_path=True, help="Folder of the run: c
 Target = Annotated[
     Path, typer.Option("--bundle", resolve_path=True, help="Folder to write the bundle to; its name is the bundle's.")
 ]
+Key = Annotated[Path, typer.Option(resolve_path=True, help="PEM file of an Ed25519 private key.")]
 Of = Annotated[str, typer.Option(help="Attributes with commas between; all without it, half a minute each.")]
 Latent = Annotated[int, typer.Option(min=1, help="Size of the latent.")]
 TeacherEpochs = Annotated[int, typer.Option(min=0, help="Passes over the images for each of the two teachers.")]
@@ -134,10 +135,30 @@ def onnx(out: Out) -> None:
 
 
 @app.command("pack")
-def pack_bundle(out: Out, bundle: Target) -> None:
-    """A bundle of a finished run; `gaps` completes it."""
+def pack_bundle(
+    out: Out,
+    bundle: Target,
+    key: Annotated[
+        Path | None, typer.Option("--sign", resolve_path=True, help="Sign it with the Ed25519 key in this PEM file.")
+    ] = None,
+) -> None:
+    """A bundle of a finished run; `gaps` completes it, and leaves it to be signed again."""
+    private_key = None if key is None else signing_key(key)
     settings = Settings.load(out)
     pack(settings, settings.images(out), out, bundle)
+    if private_key is not None:
+        print(sign(bundle, private_key))
+
+
+@app.command("sign")
+def sign_bundle_or_file(
+    signed: Annotated[
+        str, typer.Argument(metavar="BUNDLE|PRIVATIZER", help="A bundle's folder, or a privatizer file.")
+    ],
+    key: Key,
+) -> None:
+    """Sign a bundle, or a privatizer, for `privsdk verify --public-key`."""
+    print(sign(signed, signing_key(key)))
 
 
 @app.command("gaps")

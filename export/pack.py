@@ -12,10 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from privsdk.bundle import MANIFEST, SCHEMA, is_name
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from privsdk.bundle import BESIDE, MANIFEST, SCHEMA, is_name, manifest_files
 from privsdk.errors import OutputExistsError, UsageError
-from privsdk.files import why_not_writable
+from privsdk.files import read_regular, why_not_writable
 from privsdk.samples.tables import Table
+from privsdk.signatures import LARGEST_KEY, signature_of, signed_bytes
+from privsdk.store.folder import write_atomically
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -71,7 +77,7 @@ def check_replaceable(folder: Path) -> None:
     if not folder.is_dir():
         raise OutputExistsError(f"{folder} exists already and is no folder; give another --bundle")
     try:
-        parts = {MANIFEST, *json.loads((folder / MANIFEST).read_bytes())["files"]}
+        parts = {*BESIDE, *json.loads((folder / MANIFEST).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         parts = set()
     strange = sorted(set(os.listdir(folder)) - parts)
@@ -105,8 +111,8 @@ def write_bundle(
 
     Samples, of a kind in ``WORDS``, are uint8 [*sample_shape]; ``groups`` names attributes of which exactly one holds;
     ``table`` has the columns of rows.
-    ``files`` holds the graphs and the arrays by file name; manifest and model card are made here.  Raises UsageError if
-    there is anything else in its place.
+    ``files`` holds the graphs and the arrays by file name; manifest and model card are made here, but no signature,
+    even where what is replaced has one.  Raises UsageError if there is anything else in its place.
     """
     check_replaceable(folder)
     card = model_card(name, kind, attributes, origin, quality)
@@ -133,7 +139,7 @@ def write_bundle(
     new, old = beside / "new", beside / "old"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    for file, content in {**everything, MANIFEST: json.dumps(manifest, indent=1).encode() + b"\n"}.items():
+    for file, content in {**everything, **manifest_files(manifest)}.items():
         (new / file).write_bytes(content)
     # The old one goes once the new one is in its place; a process killed in between leaves it beside.
     if folder.exists():
@@ -168,6 +174,26 @@ def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, f
         {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD},
         Table.from_json(manifest["table"]) if "table" in manifest else None,
     )
+
+
+def signing_key(file: Path) -> Ed25519PrivateKey:
+    """The private key in a PEM file; raises UsageError where there is none, or one of another kind."""
+    try:
+        key = load_pem_private_key(read_regular(file, LARGEST_KEY), password=None)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror}); name the private key's PEM file") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{file} holds no private key, or one under a passphrase; name one without") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UsageError(f"{file} holds no Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")
+    return key
+
+
+def sign(bundle_or_file: str | Path, key: Ed25519PrivateKey) -> Path:
+    """Sign a bundle, or a privatizer file, in place of whoever signed it before; where the signature is."""
+    place = signature_of(bundle_or_file)
+    write_atomically(place, key.sign(signed_bytes(bundle_or_file)))
+    return place
 
 
 def rounded(value: Any) -> Any:

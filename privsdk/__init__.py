@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from privsdk.samples.labels import labels_of_photos, read_labels
     from privsdk.samples.tables import Table, TableRows, read_table
     from privsdk.samples.to_audit import Labelled, read_releases_to_audit, read_samples_to_audit
+    from privsdk.signatures import check_signature, is_privatizer_file, is_signed
     from privsdk.store.key import device_key, key_fingerprint, key_path, rotate_key
 
 __version__ = "0.1.0"
@@ -84,6 +85,7 @@ __all__ = [
     "check_bounds",
     "check_curve",
     "check_page",
+    "check_signature",
     "check_wish",
     "curve",
     "device_key",
@@ -91,6 +93,8 @@ __all__ = [
     "fit",
     "fitted",
     "is_idx",
+    "is_privatizer_file",
+    "is_signed",
     "key_fingerprint",
     "key_path",
     "labels_of_photos",
@@ -132,6 +136,7 @@ _LATER = {
     "check_bounds": "privsdk.auditing.report",
     "check_curve": "privsdk.drawing",
     "check_page": "privsdk.drawing",
+    "check_signature": "privsdk.signatures",
     "check_wish": "privsdk.reuse",
     "curve": "privsdk.fitting.curve",
     "device_key": "privsdk.store.key",
@@ -139,6 +144,8 @@ _LATER = {
     "fit": "privsdk.fitting",
     "fitted": "privsdk.reuse",
     "is_idx": "privsdk.samples.digits",
+    "is_privatizer_file": "privsdk.signatures",
+    "is_signed": "privsdk.signatures",
     "key_fingerprint": "privsdk.store.key",
     "key_path": "privsdk.store.key",
     "labels_of_photos": "privsdk.samples.labels",

@@ -462,19 +462,43 @@ def bundles(as_json: JsonOption = False) -> None:
 
 @app.command()
 def verify(
-    bundle: Annotated[str, typer.Argument(help="A shipped name, or a folder.")], as_json: JsonOption = False
+    checked: Annotated[
+        str, typer.Argument(metavar="BUNDLE|PRIVATIZER", help="A shipped name, a folder, or a privatizer file.")
+    ],
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE.pem", help="Ed25519 key by which it must be signed; else exit code 3.")
+    ] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="Of a privatizer, its encoder bundle: a shipped name, or a folder.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check that an encoder bundle is whole and works.
+    """Check that an encoder bundle, or a privatizer, is whole and works; and who signed it.
 
-    Every file is compared with the manifest, and every part is tried.
+    Of a bundle every file is compared with the manifest, and every part is tried.
     """
     with _errors_in_words():
-        opened = privsdk.Bundle.open(bundle)
-        opened.verify()
-        if as_json:
-            _print_json({"bundle": opened.name, "digest": opened.digest, "valid": True})
+        if public_key is not None:
+            privsdk.check_signature(checked, public_key)
+        if privsdk.is_privatizer_file(checked):
+            opened = privsdk.Privatizer.load(checked, None if bundle is None else privsdk.Bundle.open(bundle)).bundle
+            found, said = {"privatizer": checked}, f"{checked} is whole and works with {opened.name}"
+        elif bundle is not None:
+            raise privsdk.UsageError(f"--bundle is of a privatizer file, and {checked} is none: leave it out")
         else:
-            _say(f"{opened.name} is whole and works (digest {opened.digest})")
+            opened = privsdk.Bundle.open(checked)
+            opened.verify()
+            found, said = {}, f"{opened.name} is whole and works"
+        signature = "none" if not privsdk.is_signed(checked) else "not checked" if public_key is None else "valid"
+        if as_json:
+            found |= {"bundle": opened.name, "digest": opened.digest, "signature": signature}
+            _print_json({**found, "valid": True})
+        else:
+            _say(f"{said} (digest {opened.digest})")
+            if signature == "valid":
+                _say(f"It is signed with the key of {public_key}.")
+            if signature == "not checked":
+                _say("It is signed; by whom was not checked: give --public-key FILE.pem.")
 
 
 key_app = typer.Typer(help="The device key, which all random choices of a release come from.", no_args_is_help=True)

@@ -126,8 +126,8 @@ Given = Value | tuple[Value, ...]
 def check(name: str, graph: bytes, inputs: Signature, outputs: Signature) -> int:
     """The bytes that the graph in the file ``name`` holds at once, at most, while it computes with 64 samples.
 
-    Raises BundleError where it has other inputs or outputs, cannot be followed, or takes more than
-    ``runtime.MOST_MEMORY``.
+    That is in the order in which its operators stand; in another, ``runtime`` stops it at the same limit.  Raises
+    BundleError where it has other inputs or outputs, cannot be followed, or takes more than ``runtime.MOST_MEMORY``.
     """
     try:
         if len(graph) > MOST_BYTES:

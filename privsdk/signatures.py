@@ -1,4 +1,4 @@
-"""Who answers for a bundle or a privatizer file: Ed25519 over its bytes, checked with a public key that somebody trusts.
+"""Who answers for a bundle or a privatizer file: Ed25519 over its bytes, checked with a public key that is trusted.
 
 Of a bundle the manifest is signed, which covers every other file, in ``manifest.sig`` beside it; of a privatizer the
 file itself, in a file of its name with ``.sig`` behind it.  A signature is 64 bytes and nothing else.
@@ -16,21 +16,21 @@ from privsdk.files import read_regular
 LARGEST_KEY = 1 << 16
 
 
-def is_file(bundle_or_file: str | Path) -> bool:
+def is_privatizer_file(bundle_or_file: str | Path) -> bool:
     """Whether a privatizer file is meant: what is neither the name of a shipped bundle nor a folder."""
     return bundle_or_file not in bundles() and os.path.isfile(bundle_or_file)
 
 
 def signature_of(bundle_or_file: str | Path) -> Path:
     """Where its signature is, or would be; raises BundleError where there is neither."""
-    if is_file(bundle_or_file):
+    if is_privatizer_file(bundle_or_file):
         return Path(f"{bundle_or_file}.sig")
     return folder_of(bundle_or_file) / SIGNATURE
 
 
 def signed_bytes(bundle_or_file: str | Path) -> bytes:
     """What is signed; raises BundleError or PrivatizerError where it cannot be read, or is no manifest."""
-    if not is_file(bundle_or_file):
+    if not is_privatizer_file(bundle_or_file):
         return read_manifest(folder_of(bundle_or_file))
     try:
         return read_regular(bundle_or_file, LARGEST_FILE)
@@ -52,7 +52,7 @@ def check_signature(bundle_or_file: str | Path, public_key: str | Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    damaged = PrivatizerError if is_file(bundle_or_file) else BundleError
+    damaged = PrivatizerError if is_privatizer_file(bundle_or_file) else BundleError
     try:
         key = load_pem_public_key(read_regular(public_key, LARGEST_KEY))
     except OSError as error:
@@ -69,6 +69,4 @@ def check_signature(bundle_or_file: str | Path, public_key: str | Path) -> None:
     try:
         key.verify(signature, content)
     except InvalidSignature as error:
-        raise damaged(
-            f"{place} is no signature of it by this key: it was changed, or somebody else signed it"
-        ) from error
+        raise damaged(f"{place} is not by this key, or of something else: take one that is signed") from error

@@ -5,6 +5,8 @@ one.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,21 @@ def make_bundle(folder: Path, public: int = 300) -> Path:
     for name, content in {**files, **manifest_files(manifest(files))}.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what the manifest says, and write it as it should be written."""
+    said = json.loads((folder / "manifest.json").read_text())
+    change(said)
+    for name, content in manifest_files(said).items():
+        (folder / name).write_bytes(content)
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Put another file in the bundle, and list it rightly."""
+    (folder / name).write_bytes(content)
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    change_manifest(folder, lambda said: said["files"].update({name: entry}))
 
 
 def manifest(files: dict[str, bytes]) -> dict[str, Any]:

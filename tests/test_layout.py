@@ -70,6 +70,7 @@ WRITERS = ("privsdk.release", "privsdk.store", "privsdk.privatizer")
 # Of calls that write only with some arguments.
 OVER_A_PATH = ".replace(path)"
 NOT_TO_READ = ".open(not to read)"
+PICKLED = ".call(allow_pickle)"
 
 OS_READS = tuple(
     f"os.{name}"
@@ -97,6 +98,11 @@ NETWORK = (
     *("socket", "socketserver", "ssl", "asyncio", "select", "selectors", "webbrowser"),
     *("http", "urllib", "xmlrpc", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "nntplib"),
     *("requests", "urllib3", "httpx", "aiohttp", "torch.hub", "torch.distributed"),
+)
+
+PICKLES = (
+    *("pickle", "marshal", "shelve", "dill", "cloudpickle", "copyreg", "joblib.load", "joblib.dump"),
+    *("numpy.load", "torch.load", PICKLED),
 )
 
 RULES = (
@@ -129,6 +135,7 @@ RULES = (
         "importlib",
         ("importlib.metadata", "importlib.resources", "importlib.util.find_spec"),
     ),
+    Never("nothing here is unpickled", "privsdk", PICKLES),
     Only("errors import nothing of privsdk", "privsdk.errors", "privsdk", ()),
     Only("noise imports nothing above itself", "privsdk.noise", "privsdk", ("privsdk.errors",)),
     Only(
@@ -222,6 +229,8 @@ def by_arguments(call: ast.Call, name: str) -> Iterator[str]:
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     if name.endswith(".replace") and len(arguments) == 1:  # that of a text has two or more
         yield OVER_A_PATH
+    if any(keyword.arg == "allow_pickle" for keyword in call.keywords):
+        yield PICKLED
     if name.endswith(".open") and not within(name, ("os", "privsdk")):
         place = 0 if name.startswith("?") else 1  # a path's own method has the mode first, a function has it second
         modes = [*call.args[place : place + 1], *(one.value for one in call.keywords if one.arg in ("mode", None))]
@@ -299,6 +308,13 @@ COMPUTED = (
     "from importlib import import_module as im\nim('torch')",
     "import sys\nsys.modules['torch']",
 )
+UNPICKLING = (
+    "import pickle",
+    "def late(data):\n    from marshal import loads",
+    "import torch as t\nt.load('x')",
+    "import numpy as n\nn.load('x')",
+    "from numpy.lib import format\nformat.read_array(None, allow_pickle=True)",
+)
 TALKING = ("asyncio", "ftplib", "http.client", "urllib.request", "socket", "smtplib", "requests")
 
 PLANTED = [
@@ -323,6 +339,7 @@ PLANTED = [
     *((CODEC, f"import {module}", "nothing here talks to a network") for module in TALKING),
     *((CODEC, planted, "writes no files") for planted in WRITING),
     *((CODEC, planted, "what is run is written out") for planted in COMPUTED),
+    *(("privsdk/fitting/data.py", planted, "nothing here is unpickled") for planted in UNPICKLING),
 ]
 
 

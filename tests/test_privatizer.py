@@ -279,6 +279,66 @@ def test_every_damaged_byte_is_found(privatizer: Privatizer) -> None:
             Privatizer.from_bytes(data[:length], privatizer.bundle)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.replace(b'":"', b'": "', 1),
+        lambda header: header.replace(b"{", b'{"__metadata__":{},', 1),
+        lambda header: header.replace(b'"schema"', b'"\\u0073chema"'),
+        lambda header: header.replace(b'"schema":"3"', b'"schema":"3 "'),
+        lambda header: header.replace(b"0.61", b"6.1e-1"),
+        lambda header: header + b" " * 8,
+        lambda header: header.replace(b'\\"private\\": [', b'\\"private\\": [], \\"private\\": [', 1),
+    ],
+)
+def test_a_file_that_says_the_same_in_another_way_is_refused(
+    privatizer: Privatizer, change: Callable[[bytes], bytes]
+) -> None:
+    """Else two files could be one privatizer, and a bit could be flipped that nobody finds."""
+    data = privatizer.to_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = change(data[8 : 8 + length].rstrip())
+    assert header != data[8 : 8 + length].rstrip()
+    header += b" " * (-len(header) % 8)
+    with pytest.raises(PrivatizerError, match="no privatizer, or a damaged one"):
+        Privatizer.from_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :], privatizer.bundle)
+
+
+def test_files_that_promise_too_much_are_refused(privatizer: Privatizer) -> None:
+    """None of them makes room for what it says it holds, and none is nested until Python gives up."""
+    deep: list[Any] = []
+    for _ in range(100):
+        deep = [deep]
+    shapes = [[10**18], [0, 10**18], [2**62, 2**62], [-1], [1] * 100]
+    headers = [{"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}} for shape in shapes]
+    written = [json.dumps(header, separators=(",", ":")).encode() for header in headers]
+    padded = [header + b" " * (-len(header) % 8) for header in written]
+    for data in (
+        (2**63).to_bytes(8, "little"),
+        (10**8).to_bytes(8, "little") + b"{}",
+        *(len(header).to_bytes(8, "little") + header for header in padded),
+        pack({}, {"record": deep}),
+        pack({"a": np.zeros(1, np.complex64)}, {}),
+    ):
+        with pytest.raises(ValueError, match="header|safetensors|nothing here is"):
+            unpack(data)
+        with pytest.raises(PrivatizerError, match="no privatizer"):
+            Privatizer.from_bytes(data, privatizer.bundle)
+
+
+def test_a_link_to_a_privatizer_is_followed(privatizer: Privatizer, tmp_path: Path) -> None:
+    privatizer.save(tmp_path / "file")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert Privatizer.load(tmp_path / "link", privatizer.bundle).record == privatizer.record
+
+
+def test_a_kind_that_is_no_name_is_no_kind(tiny: Bundle) -> None:
+    odd = Stub(lambda mean: mean)
+    odd.kind = ["flow"]  # type: ignore[assignment]
+    with pytest.raises(PrivatizerError, match="no filter of kind"):
+        Privatizer.from_bytes(Privatizer(tiny, odd, record()).to_bytes(), tiny)
+
+
 def test_foreign_files_are_refused(privatizer: Privatizer, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(PrivatizerError, match="cannot be read"):

@@ -69,7 +69,9 @@ def fitted(
 ) -> Filter:
     """One of the two, fitted on the training partition."""
     data = space.data(private, [utility], space.domain.train)
-    return filters.published(data, budget, seed, weight) if contender == PUBLISHED else filters.gaussian(data, budget)
+    if contender == PUBLISHED:
+        return filters.published(space, data, budget, seed, weight)
+    return filters.gaussian(data, budget)
 
 
 def published(space: Space, private: str, utility: str, setting: Setting, seed: int) -> Filter:

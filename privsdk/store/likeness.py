@@ -32,14 +32,14 @@ from privsdk.arrays import unpack
 TABLES = 48
 """Marks of one sample."""
 
-ENOUGH = 9
+ENOUGH = 8
 """How many equal marks make two samples nearly equal.
 
 ``python -m benchmarks.likeness`` measures what comes of it.
 """
 
-LINES = 8
-CELL = 25.0
+LINES = 6
+CELL = 20.0
 """The width of a cell along a line, in units of the description; 95 of 100 frames of one burst are less than 5 apart,
 faces of different people 35.
 """
@@ -94,17 +94,7 @@ def marks(key: bytes, samples: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def describe(samples: NDArray[np.uint8]) -> Floats:
     """What marks are made of, float32 [N, D]: samples are nearly equal where these are near each other."""
-    pictures = looked_at(samples)
-    settling = _settling()
-    grey = pictures[:, :1]
-    pose = np.zeros((len(samples), len(FURTHEST)), np.float32)
-    for _ in range(STEPS):
-        pose -= STEP * (stands(seen(grey, pose)) - settling.mean) @ settling.weights
-        pose = np.clip(pose, -FURTHEST, FURTHEST)
-    settled = seen(pictures, pose)
-    brightness, window = _normal(settled, WINDOW)
-    colours = (_frequencies(settled[:, plane] * window, COLOUR) for plane in (1, 2))
-    return np.concatenate([_frequencies(brightness, GREY)[:, 1:], *colours], axis=1)
+    return low_frequencies(settled(looked_at(samples)))
 
 
 def looked_at(samples: NDArray[np.uint8]) -> Floats:
@@ -115,9 +105,26 @@ def looked_at(samples: NDArray[np.uint8]) -> Floats:
     return np.stack([grey, small[..., 2] - grey, small[..., 0] - grey], axis=1)
 
 
+def settled(pictures: Floats) -> Floats:
+    """Pictures [N, 3, SIZE, SIZE] in frames moved to where the faces come to rest."""
+    settling = _settling()
+    pose = np.zeros((len(pictures), len(FURTHEST)), np.float32)
+    for _ in range(STEPS):
+        pose -= STEP * (stands(seen(pictures[:, :1], pose)) - settling.mean) @ settling.weights
+        pose = np.clip(pose, -FURTHEST, FURTHEST)
+    return seen(pictures, pose)
+
+
 def stands(pictures: Floats) -> Floats:
     """The description from which :class:`Settling` tells how a face stands: of [N, 1 or more, SIZE, SIZE] [N, D]."""
     return _frequencies(_normal(pictures, SETTLING_WINDOW)[0], SETTLING_GREY)[:, 1:]
+
+
+def low_frequencies(pictures: Floats) -> Floats:
+    """Of brightness and colours within the bell of :data:`WINDOW`, in units of the contrast: float32 [N, D]."""
+    brightness, window = _normal(pictures, WINDOW)
+    colours = (_frequencies(pictures[:, plane] * window, COLOUR) for plane in (1, 2))
+    return np.concatenate([_frequencies(brightness, GREY)[:, 1:], *colours], axis=1)
 
 
 def seen(pictures: Floats, pose: Floats) -> Floats:
@@ -132,10 +139,10 @@ def seen(pictures: Floats, pose: Floats) -> Floats:
     y = np.clip(turned * across + (1 + larger) * along + down + (SIZE - 1) / 2, 0, last)
     left, top = x.astype(np.int64), y.astype(np.int64)
     x, y = (x - left)[:, None], (y - top)[:, None]
-    flat = pictures.reshape(*pictures.shape[:2], -1)
+    flat = pictures.reshape(*pictures.shape[:2], SIZE * SIZE)
 
     def corner(rows: int, columns: int) -> Floats:
-        places = ((top + rows) * SIZE + left + columns).reshape(len(pictures), 1, -1)
+        places = ((top + rows) * SIZE + left + columns).reshape(len(pictures), 1, SIZE * SIZE)
         return np.take_along_axis(flat, places, axis=2).reshape(pictures.shape)
 
     upper = corner(0, 0) * (1 - x) + corner(0, 1) * x

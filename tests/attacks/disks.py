@@ -16,7 +16,7 @@ import numpy as np
 
 from privsdk.release import photos
 from tests.attacks import strace
-from tests.attacks.releasing import Ended, Place, Scene, Undisturbed, emptied, leave_temporary_files
+from tests.attacks.releasing import Ended, Place, Scene, Undisturbed, emptied, leave_temporary_files, listed
 from tests.attacks.trial import Attempt, Fault, Outcome, Trial
 
 PHOTOS = 3
@@ -47,7 +47,7 @@ class Disk:
 
     pages: int = 4096
     inodes: int = 4096
-    readable_only: bool = False
+    writable: bool = True
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -68,9 +68,7 @@ def run(attempt: Attempt) -> Outcome:
         seen += f" and {real.pop('tried')} real disks that were full, without inodes or read-only"
         broken += Counter(real)
     seen += f"; {sum(broken.values())} went wrong"
-    if broken:
-        seen += ": " + "; ".join(f"{count} x {what}" for what, count in broken.most_common())
-    return Outcome(not broken, seen)
+    return Outcome(not broken, seen + listed(broken))
 
 
 def _injected(
@@ -104,7 +102,7 @@ def _on_real_disks(
     """What went wrong, and how many disks were ``tried``."""
     broken = Counter[str](tried=0)
     with emptied(attempt.folder / "disk") as folder:
-        for disk in [Disk(readable_only=True), *_too_small(scene, folder, random)][: attempt.size]:
+        for disk in [Disk(writable=False), *_too_small(scene, folder, random)][: attempt.size]:
             _mount(folder, disk)
             place = Place(scene, folder)
             ended = place.run()
@@ -133,7 +131,7 @@ def _wrong(place: Place, ended: Ended, undisturbed: Undisturbed, parts: bool) ->
     """What is wrong right after the failure, which may also have been harmless."""
     if not ended.code:
         return place.unfinished(undisturbed)
-    return [*ended.unclear(*WORDS), *place.complaints(undisturbed, parts)]
+    return ended.unclear(*WORDS) + place.complaints(undisturbed, parts)
 
 
 def _goes_on(place: Place, ended: Ended, undisturbed: Undisturbed, litter: bool) -> list[str]:
@@ -141,7 +139,7 @@ def _goes_on(place: Place, ended: Ended, undisturbed: Undisturbed, litter: bool)
     if ended.code and not place.is_finished():
         again = place.run()
         if again.code or again.said:
-            return [f"it does not go on: {again.said.replace(str(place.folder), '')!r}"]
+            return [f"it does not go on: {again.said!r}"]
     return place.unfinished(undisturbed) + ([] if litter else place.litter())
 
 
@@ -176,7 +174,7 @@ def _may_mount() -> bool:
 
 def _mount(folder: Path, disk: Disk, again: bool = False) -> None:
     settings = f"size={disk.pages * PAGE},nr_inodes={disk.inodes},mode=700"
-    flags = (REMOUNT if again else 0) | (READ_ONLY if disk.readable_only else 0)
+    flags = (REMOUNT if again else 0) | (0 if disk.writable else READ_ONLY)
     if ctypes.CDLL(None, use_errno=True).mount(b"tmpfs", bytes(folder), b"tmpfs", flags, settings.encode()):
         raise OSError(ctypes.get_errno(), f"no {disk} can be mounted")
 

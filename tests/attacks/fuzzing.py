@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -71,10 +72,8 @@ def _fuzz(reader: str, seconds: int, seed: int, folder: Path, fault: str) -> Non
         (folder / "corpus" / f"{number}").write_bytes(content)
 
     def one(data: bytes) -> None:
-        try:
+        with suppress(PrivsdkError):
             read(data)
-        except PrivsdkError:
-            pass
 
     limits = [f"-max_total_time={seconds}", f"-timeout={MOST_SECONDS_ONE}", f"-rss_limit_mb={MOST_MEGABYTES}"]
     kept = [f"-artifact_prefix={folder}/", "-print_final_stats=1", f"-seed={seed + 1}", "-max_len=20000"]
@@ -115,10 +114,8 @@ def _target(reader: str, folder: Path) -> tuple[list[bytes], Callable[[bytes], A
 
         def manifest(data: bytes) -> None:
             # As it would have been written: that it is not is the first thing that is looked at, and the only one then.
-            try:
+            with suppress(ValueError, RecursionError):
                 data = json.dumps(json.loads(data), indent=1).encode() + b"\n"
-            except (ValueError, RecursionError):
-                pass
             Bundle(data, files)
 
         return [(bundle_folder / MANIFEST).read_bytes()], manifest
@@ -194,8 +191,8 @@ FAULTY = {"decoders-speak-for-themselves": "photo", "numbers-are-taken-as-they-a
 
 TRIAL = Trial(
     name="fuzzing",
-    tries="coverage-guided fuzzing (atheris) of the readers of photos, manifests, privatizers, tables and labels; size: "
-    "seconds each",
+    tries="coverage-guided fuzzing (atheris) of the readers of photos, manifests, privatizers, tables and labels; "
+    "size: seconds each",
     must="no crash outside the tree of errors",
     size=600,
     part=3,

@@ -12,7 +12,7 @@ import numpy as np
 from privsdk.release import photos
 from privsdk.store.journal import Done
 from tests.attacks import strace
-from tests.attacks.releasing import Place, Scene, Undisturbed, emptied, new_key
+from tests.attacks.releasing import Place, Scene, Undisturbed, emptied, listed, new_key
 from tests.attacks.trial import Attempt, Fault, Outcome, Trial
 
 MANY, FEW = 18, 3
@@ -33,9 +33,7 @@ def run(attempt: Attempt) -> Outcome:
     broken += more_broken
     seen = f"killed at {at_steps} of {of_steps} steps and at {at_random} random moments, at {finished} of which it had "
     seen += f"finished; {sum(broken.values())} broke something"
-    if broken:
-        seen += ": " + "; ".join(f"{count} x {what}" for what, count in broken.most_common())
-    return Outcome(not broken, seen)
+    return Outcome(not broken, seen + listed(broken))
 
 
 def _at_steps(attempt: Attempt, random: np.random.Generator) -> tuple[Counter[str], int, int]:
@@ -98,7 +96,7 @@ def _broken(place: Place, undisturbed: Undisturbed) -> list[str]:
     if not place.is_finished():
         ended = place.run()
         if ended.code or ended.said:
-            return [*found, f"it does not go on: {ended.said.replace(str(place.folder), '')!r}"]
+            return [*found, f"it does not go on: {ended.said!r}"]
         found += place.litter()
     found += place.unfinished(undisturbed)
     if not images.items() <= place.images().items():

@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ RELEASED = re.compile(r"[0-9a-f]{32}\.png")
 PATIENCE = 120.0
 """Seconds after which a process that was started counts as hanging."""
 
+MOST_LISTED = 12
 SET_PTRACER = 0x59616D61
 """By prctl a process lets others trace it that are not its parents, where Linux's Yama guards that."""
 
@@ -121,14 +123,15 @@ class Ended:
 
 @dataclass(frozen=True)
 class Place:
-    """A release of ``scene`` with an output and a data folder of its own, both in ``folder``, which is there."""
+    """A release of ``scene`` to an output, called ``name``, with a data folder, both in ``folder``, which is there."""
 
     scene: Scene
     folder: Path
+    name: str = "output"
 
     @property
     def output(self) -> Path:
-        return self.folder / "output"
+        return self.folder / self.name
 
     @property
     def home(self) -> Path:
@@ -140,9 +143,11 @@ class Place:
         options = ["--privatizer", str(scene.privatizer), "--bundle", str(scene.bundle), "--output", str(self.output)]
         return ["privatize", str(scene.photos), *options, "--aligned", "--quiet"]
 
-    def started(self) -> Process:
+    def started(self, called: str = "once") -> Process:
         """The command line, in a fork of this process that waits until it is let go."""
-        return Process(self.arguments(), self.home, self.folder.with_suffix(".said"))
+        # What it says goes beside the folder, since the disk there may be full.
+        said = self.folder.with_name(f"{self.folder.name}-{self.name}-{called}.said")
+        return Process(self.arguments(), self.home, said)
 
     def run(self) -> Ended:
         process = self.started()
@@ -238,6 +243,7 @@ class Process:
         os.close(waiting)
 
     def let_go(self) -> None:
+        os.write(self._gate, b"!")  # to close it is not enough: forks that were made since have it too
         os.close(self._gate)
 
     def kill(self) -> None:
@@ -250,7 +256,8 @@ class Process:
             if time.monotonic() > give_up:
                 self.kill()
             time.sleep(0.001)
-        return Ended(os.waitstatus_to_exitcode(ended[1]), self._said.read_text(errors="replace"))
+        said = self._said.read_text(errors="replace").replace(str(self._said.parent), "")
+        return Ended(os.waitstatus_to_exitcode(ended[1]), said)
 
 
 def _command_line(arguments: list[str], home: Path, said: Path, waiting: int) -> NoReturn:
@@ -273,6 +280,15 @@ def _command_line(arguments: list[str], home: Path, said: Path, waiting: int) ->
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def listed(broken: Counter[str]) -> str:
+    """What is broken and how often, for the end of a sentence."""
+    if not broken:
+        return ""
+    rest = len(broken) - MOST_LISTED
+    found = [f"{count} x {what}" for what, count in broken.most_common(MOST_LISTED)]
+    return f": {'; '.join(found)}{f'; and {rest} others' if rest > 0 else ''}"
 
 
 @contextmanager

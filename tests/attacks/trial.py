@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of a trial: an empty ``folder`` of its own, how much is tried, the seed, and the planted fault, if any."""
+    """One run of a trial: an empty ``folder`` of its own, how much is tried, the seed, and the planted fault."""
 
     folder: Path
     size: int

@@ -47,6 +47,7 @@ def fit_minmax(
     on_progress: Progress | None = None,
     on_step: Callable[[Step], None] | None = None,
     adversary_weight: float | None = None,
+    steps: int | None = None,
 ) -> LinearFilter | NonlinearFilter:
     """Fits the paper's filter to ``data``, (2)-(5).
 
@@ -61,7 +62,8 @@ def fit_minmax(
     ``scheme`` "dependable" has several adversaries that start afresh in turn, several starts, and keeps what freshly
     trained attackers on validation latents find best; "paper" has one adversary and keeps the last weights.
     ``on_step`` is told of every step of the filter.  ``adversary_weight``, above 0, is lambda, what the adversary's
-    loss counts against the utility label's; by default the scheme's.  The same ``seed`` gives the same filter.
+    loss counts against the utility label's, and ``steps`` is how often the filter is moved at the most; by default the
+    scheme's.  The same ``seed`` gives the same filter.
     Arguments are as :class:`~privsdk.fitting.asked.Asked` lets them through.
 
     :raises UnworkablePairError: of a label fewer than five samples have another class than most.
@@ -70,6 +72,8 @@ def fit_minmax(
     recipe = RECIPES[scheme]
     if adversary_weight is not None:
         recipe = replace(recipe, adversary_weight=adversary_weight)
+    if steps is not None:
+        recipe = replace(recipe, steps=steps)
     limit = Budget(divergence, default_budget(data, divergence) if budget is None else budget)
     training, validation = data.split((1 - VALIDATION, VALIDATION), seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
