@@ -111,12 +111,12 @@ def _check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
             raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:
         raise UsageError(f"{folder} cannot be used: {error.strerror}") from error
+    if why := why_not_writable(folder):
+        raise UsageError(f"{str(folder)!r} cannot be written: {why}")
     place = Path(os.path.realpath(folder))
     for path in inputs:
         if os.path.isdir(path) and Path(os.path.realpath(path)) in (place, *place.parents):
             raise UsageError(f"{folder} lies in {path}, among the photos: choose an output folder outside")
-    if why := why_not_writable(folder):
-        raise UsageError(f"{str(folder)!r} cannot be written: {why}")
 
 
 def _is_gone(path: str | Path) -> bool:

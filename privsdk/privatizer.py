@@ -125,8 +125,9 @@ class Privatizer(Immutable):
                 continue
             if found["gap"] >= UNKNOWN_GAP:
                 raise NotReachedError(
-                    f"a private label leaks {found['leakage']:.3f} where that was measured, and nobody knows how much more on "
-                    "real samples: take the default filter of a bundle whose gaps are known, or leave max_leakage out"
+                    f"a private label leaks {found['leakage']:.3f} where that was measured, and nobody knows how much "
+                    "more on real samples: take the default filter of a bundle whose gaps are known, or leave "
+                    "max_leakage out"
                 )
             raise NotReachedError(
                 f"a private label leaks {leakage:.3f} (AUROC of the strongest attacker, {found['gap']:.3f} of it "

@@ -267,6 +267,13 @@ def _giants() -> Iterator[_File]:
     webp = b"WEBPVP8X" + struct.pack("<I", len(canvas)) + canvas + b"ANIM" + struct.pack("<IIH", 6, 0, 0)
     yield "giant.webp", b"RIFF" + struct.pack("<I", len(webp)) + webp, "too-large", "anything"
 
+    for name, kind, content in (
+        ("giant-lossless.webp", b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(21)),
+        ("giant-lossy.webp", b"VP8 ", b"\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(20)),
+    ):
+        webp = b"WEBP" + kind + struct.pack("<I", len(content)) + content
+        yield name, b"RIFF" + struct.pack("<I", len(webp)) + webp, "too-large", "anything"
+
     yield "giant.tiff", _tiff({256: (4, 1, 200_000), 257: (4, 1, 200_000)}), "too-large", "anything"
 
 
@@ -284,6 +291,7 @@ def _contradictory() -> Iterator[_File]:
     endless = _chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(bytes(3_000_000)))
     yield "endless-text.png", png[:33] + endless + png[33:], "damaged", "anything"
     lying = struct.pack(">I", 2**31 - 1) + b"tEXtComment\x00" + SECRET
+    yield "chunks.png", png[:33] + _chunk(b"tEXt", b"") * 100_000 + png[33:], "damaged", "anything"
     yield "lying-chunk.png", png[:33] + lying + png[33:], "damaged", "anything"
 
     jpeg = encoded("JPEG", quality=95)
@@ -293,6 +301,13 @@ def _contradictory() -> Iterator[_File]:
         "damaged",
         "anything",
     )
+    progressive = encoded("JPEG", quality=95, progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    scans = progressive[:last] + progressive[last:-2] * 100 + progressive[-2:]
+    yield "scans.jpg", scans, "damaged", "anything"
+    # What says it in metadata, or comes after the picture, is no scan.
+    comment = b"\xff\xfe" + struct.pack(">H", 602) + b"\xff\xda" * 300
+    yield "no-scans.jpg", jpeg[:2] + comment + jpeg[2:] + b"\xff\xda" * 300, None, "colour"
     yield "no-tables.jpg", jpeg.replace(b"\xff\xdb", b"\xff\xec"), "damaged", "anything"
     # As in Motion JPEG: the standard's own tables are taken then.
     yield "no-huffman.jpg", jpeg.replace(b"\xff\xc4", b"\xff\xec"), None, "colour"

@@ -80,8 +80,8 @@ def test_refused_photos_are_named_and_the_others_go_on(work: Path) -> None:
     assert done.stderr.startswith(f"refused photos{os.sep}1.jpg: ")
     assert [line["status"] for line in lines_of(work / "photos-released")] == [
         "released",
-        "refused",
         "released",
+        "refused",
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_dry_run_finds_what_the_run_would_not_do(work: Path) -> None:
         ((*wish, "--method", "minmax", "--form", "linear"), "takes the private label"),
         (aware, "needs the private label of every photo"),
         ((*aware, "--labels", "other.csv"), "has no column for 1 of the labels that are needed"),
-        ((*SAVED, "--labels", "mistyped.csv"), "has the columns Smilling, but none of Male, Smiling"),
+        ((*SAVED, "--labels", "mistyped.csv"), "has a column for none of the labels that are asked for"),
         ((*SAVED, "-r", "--labels", "other.csv"), "the labels of 0.jpg may be those of"),
     ):
         done = privsdk(work, "privatize", "photos", *arguments, "--dry-run", code=2)
@@ -365,3 +365,25 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(terminal: bool) -> 
         assert f"reading: [{'#' * 30}] 100/100\n" in stream.text
     else:
         assert stream.text == "reading: 1/100\nreading: 100/100\nchecking: 1/3\n"
+
+
+def test_the_key_is_told_by_its_fingerprint_and_made_anew_only_if_it_is_said_so(work: Path, home: Path) -> None:
+    shown = privsdk(work, "key", "show", "--json")
+    told = json.loads(shown.stdout)
+    assert told["path"] == str(home / "device.key") == privsdk(work, "key", "path").stdout.strip()
+    assert (home / "device.key").read_bytes().hex() not in shown.stdout
+    assert "say --yes" in privsdk(work, "key", "rotate", code=2).stderr
+    assert told["fingerprint"] in privsdk(work, "key", "show").stdout
+    rotated = privsdk(work, "key", "rotate", "--yes").stdout
+    assert told["fingerprint"] not in rotated
+    assert privsdk(work, "key", "show").stdout[:16] in rotated
+
+
+def test_another_filter_has_to_be_insisted_on(work: Path) -> None:
+    privsdk(work, "privatize", "photos", *SAVED, "--output", "first")
+    flow_privatizer(Bundle.open(work / "tiny"), rho=0.5).save(work / "other.privatizer")
+    other = ("--bundle", "./tiny", "--privatizer", "other.privatizer", "--aligned")
+    refused = privsdk(work, "privatize", "photos", *other, "--output", "second", code=1)
+    assert "0 faces released" in refused.stdout
+    assert "insist (--insist)" in refused.stderr
+    assert "3 faces released" in privsdk(work, "privatize", "photos", *other, "--output", "third", "--insist").stdout

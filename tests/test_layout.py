@@ -75,7 +75,7 @@ PICKLED = ".call(allow_pickle)"
 OS_READS = tuple(
     f"os.{name}"
     for name in (
-        *("path", "environ", "fsencode", "strerror", "devnull", "cpu_count", "sched_getaffinity"),
+        *("path", "environ", "fsencode", "strerror", "devnull", "cpu_count", "name", "sched_getaffinity"),
         *("stat", "stat_result", "lstat", "fstat", "listdir", "access", "R_OK", "W_OK", "X_OK"),
         *("close", "O_RDONLY", "O_NONBLOCK", "O_BINARY"),
     )

@@ -91,7 +91,7 @@ def release_table(
     kept = [label for label in privatizer.utility if utility_column == "keep" and label in rows.labels]
     if any(label not in rows.labels for label in needed):
         raise UsageError(
-            f"this privatizer needs the private label of every row of {path}: add its column, or fit one that needs none"
+            f"this privatizer needs the private label of each row of {path}: add its column, or fit one that needs none"
         )
     whole = np.ones(len(rows.samples), bool)
     for label in (*needed, *kept):

@@ -81,8 +81,7 @@ def _people(partition: int, count: int) -> Faces:
     folder = celeba()
     if folder is None:
         return _nobody(partition, count)
-    names, rows = read_attributes(folder / ATTRIBUTES)
-    parts, identity = read_numbers(folder / PARTITION), read_numbers(folder / IDENTITY)
+    names, rows, parts, identity = _lists(folder)
     column = names.index(PRIVATE)
     detector = Detector()
     samples, male, photos = [], [], []
@@ -103,6 +102,16 @@ def _people(partition: int, count: int) -> Faces:
         photos.append(folder / "img_align_celeba" / name)
     said = "CelebA's test partition" if partition == TEST else "CelebA's training partition"
     return Faces(np.stack(samples), np.array(male, np.int64), tuple(photos), said)
+
+
+@cache
+def _lists(folder: Path) -> tuple[tuple[str, ...], dict[str, list[int]], dict[str, int], dict[str, int]]:
+    """Names of attributes; for each file's name its labels, its partition and whom it shows."""
+    return (
+        *read_attributes(folder / ATTRIBUTES),
+        read_numbers(folder / PARTITION),
+        read_numbers(folder / IDENTITY),
+    )
 
 
 def _nobody(partition: int, count: int) -> Faces:

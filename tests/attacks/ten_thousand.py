@@ -154,7 +154,7 @@ TRIAL = Trial(
     "nothing done again",
     size=10_000,
     part=300,
-    enough=500,
+    enough=600,
     run=run,
     faults=(
         Fault("ten-thousand-keeps-samples", _keep_samples),
