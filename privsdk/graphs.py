@@ -104,7 +104,8 @@ class Value:
 
     def __post_init__(self) -> None:
         sizes = self.shape[1:] if self.shape[:1] == (ROWS,) else self.shape
-        if len(self.shape) > MOST_SIZES or any(size < 1 for size in sizes):
+        # An attribute of another type than it should be would make a size that is no whole number.
+        if len(self.shape) > MOST_SIZES or any(not isinstance(size, int) or size < 1 for size in sizes):
             raise ValueError(f"there is no tensor of the shape {list(self.shape[: MOST_SIZES + 1])}")
 
     @property
@@ -426,7 +427,7 @@ def _resize(
 ) -> Value:
     if scales.numbers is None or region is not None:
         raise ValueError("it is not known beforehand how large it becomes")
-    factors = [float(factor) for factor in scales.numbers]
+    factors = [float(factor) for factor in scales.numbers.tolist()]
     if factors[:2] != [1, 1]:
         raise ValueError("it makes more samples or channels")
     sizes = [math.floor(size * factor) for size, factor in zip(x.shape[2:], factors[2:], strict=True)]
@@ -509,7 +510,7 @@ def _range(start: Value, limit: Value, step: Value, /) -> Value:
     known = [each.numbers for each in (start, limit, step)]
     if any(numbers is None for numbers in known):
         raise ValueError("it is not known beforehand how many these are")
-    first, end, by = (float(numbers) for numbers in known if numbers is not None)
+    first, end, by = (float(numbers.item()) for numbers in known if numbers is not None)
     if (first, by) != (0, 1):
         raise ValueError("it counts otherwise than from 0 on, by 1")
     return Value((math.ceil(end),))

@@ -28,6 +28,7 @@ from export.pack import Origin, check_replaceable, check_writable, write_bundle 
 from export.recipe import Settings  # noqa: E402
 from export.train import VAE, halves  # noqa: E402
 from privsdk.bundle import _are_attributes  # noqa: E402
+from privsdk.codec import Codec  # noqa: E402
 from privsdk.errors import OutputExistsError, TrainingDataError, UsageError  # noqa: E402
 from privsdk.runtime import session  # noqa: E402
 from privsdk.samples.faces import read_faces  # noqa: E402
@@ -373,6 +374,7 @@ def test_the_papers_own_networks_become_graphs_that_equal_torch() -> None:
     found = to_onnx.differences(vae, graphs, pixels)
     assert found["largest latent difference from torch"] <= 1e-4
     assert found["largest pixel difference from torch"] <= 1
+    Codec(graphs["encoder.onnx"], graphs["decoder.onnx"], (64, 64, 3), 50)  # a device runs them too, large as they are
 
 
 def test_transposed_convolutions_count_each_input_for_each_weight() -> None:

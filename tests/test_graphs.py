@@ -189,6 +189,15 @@ def test_the_limit_is_where_it_is_said_to_be() -> None:
         check(graph_of([node("Relu", "x")], {}, (most + 1,), (most + 1,)), (most + 1,), (most + 1,))
 
 
+@pytest.mark.parametrize("group", [float("nan"), 1.5, 1.0, -1, b"1"])
+def test_an_attribute_of_another_type_makes_no_size(group: object) -> None:
+    nodes, constants, given, made = CASES["ConvTranspose"]
+    odd = onnx.NodeProto.FromString(nodes[0].SerializeToString())
+    next(each for each in odd.attribute if each.name == "group").CopyFrom(helper.make_attribute("group", group))
+    with pytest.raises(BundleError, match=r"ConvTranspose cannot be followed"):
+        check(graph_of([odd], constants, given, made), given, made)
+
+
 SIZES = {"zero": np.zeros((), np.float32), "one": np.array([1]), "all": np.array([-1]), "six": np.array([6])}
 OF_THE_SAMPLES = [node("Shape", "x", made="n", start=0, end=1)]
 

@@ -153,7 +153,7 @@ def test_a_label_aware_filter_needs_the_labels(tiny: Bundle) -> None:
         privatizer.privatize(SAMPLES)
     with pytest.raises(UsageError, match="40 samples need 40 private labels"):
         privatizer.privatize(SAMPLES, labels[1:])
-    with pytest.raises(UsageError, match="Male 0 to 1"):
+    with pytest.raises(UsageError, match="column by column 0 to 1"):
         privatizer.privatize(SAMPLES, labels + 1)
 
 

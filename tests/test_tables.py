@@ -365,5 +365,5 @@ def test_a_label_aware_filter_takes_the_label_from_its_column(bundle: Bundle, tm
     cells = [row for number, row in enumerate(bundle.table.cells(expected)) if number not in failed]
     assert [row["age"] for row in read(done.path)] == [row[0] for row in cells]
     without = write(tmp_path / "none.csv", [{name: row[name] for name in row if name != "sex"} for row in rows])
-    with pytest.raises(UsageError, match="needs Sex of every row"):
+    with pytest.raises(UsageError, match="needs the private label of each row"):
         aware.release_table(without, key=KEY)

@@ -224,8 +224,8 @@ class _Processes:
 
     def end(self) -> None:
         """Stop all of them; those that are in use their users let go of, if they still can."""
-        for process in tuple(self._all):
-            process.kill()
+        for one in tuple(self._all):
+            one.kill()
         while (process := self._an_idle_one()) is not None:
             self._end(process)
 

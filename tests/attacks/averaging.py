@@ -31,10 +31,10 @@ from tests.attacks.faces import (
     bundle,
     flow_privatizer,
     known,
-    leakage,
     noise_privatizer,
     put_key,
     strangers,
+    told,
 )
 from tests.attacks.trial import Attempt, Fault, Outcome, Trial
 
@@ -150,7 +150,7 @@ def _read(samples: Pixels, paths: Sequence[Path | None]) -> Pixels:
     return found
 
 
-def _told(
+def _one_then_many(
     form: str,
     learned: tuple[Floats | Pixels, Floats | Pixels],
     seen: tuple[Floats | Pixels, Floats | Pixels],
@@ -159,9 +159,9 @@ def _told(
 ) -> tuple[float, float]:
     """What the strongest attacker finds in one release, and in many: in the first and the second of each pair."""
     attackers = (BY_FORM if len(test) >= WHOLE else QUICK)[form]
-    one = leakage(learned[0], train.male, seen[0], test.male, attackers)[0]
+    one = told(learned[0], train.male, seen[0], test.male, attackers).leakage
     same = np.array_equal(learned[0], learned[1]) and np.array_equal(seen[0], seen[1])
-    return one, one if same else leakage(learned[1], train.male, seen[1], test.male, attackers)[0]
+    return one, one if same else told(learned[1], train.male, seen[1], test.male, attackers).leakage
 
 
 def _one_and_many(found: Averaging) -> tuple[Floats, Floats]:
@@ -195,17 +195,17 @@ def run(attempt: Attempt) -> Outcome:
             PIXELS: ((of_images.first, averages[0]), (seen_images.first, averages[1])),
         }
         forms[ENCODED] = tuple(tuple(bundle().encode(images).mean for images in pair) for pair in forms[PIXELS])
-        told = {form: _told(form, *pairs, train, test) for form, pairs in forms.items()}
-        more = max(many - one for one, many in told.values())
+        leaks = {form: _one_then_many(form, *pairs, train, test) for form, pairs in forms.items()}
+        more = max(many - one for one, many in leaks.values())
         differing = int(
             (seen.differing | seen_images.differing).sum() + (learned.differing | of_images.differing).sum()
         )
         other_key = privatizer.privatize(test.samples, key=np.random.default_rng([attempt.seed, 3]).bytes(32))
         same = int((other_key == privatizer.privatize(test.samples, key=key)).all(axis=(1, 2, 3)).sum())
         held = held and more <= MOST_MORE and not differing and not same
-        leaks = ", ".join(f"{form} {one:.3f} then {many:.3f}" for form, (one, many) in told.items())
+        found = ", ".join(f"{form} {one:.3f} then {many:.3f}" for form, (one, many) in leaks.items())
         said.append(
-            f"{name}: {leaks}; {differing} of {len(train) + len(test)} photos had releases that differ, {same} the "
+            f"{name}: {found}; {differing} of {len(train) + len(test)} photos had releases that differ, {same} the "
             "same under another key"
         )
     how = "one by one, in batches of other sizes and orders, from threads, other processes and as files"

@@ -132,7 +132,7 @@ FAULTS: Sequence[Fault] = (
 )
 
 TRIAL = Trial(
-    name="bit flips",
+    name="bit-flips",
     tries="single bits flipped in every file of a signed bundle (manifest, sum and signature too) and in a privatizer",
     must="all refused",
     size=10_000,

@@ -458,14 +458,13 @@ TRIAL = Trial(
         Fault("time-without-limit", _time_without_limit),
         Fault("memory-without-limit", _memory_without_limit),
         Fault("size-is-not-looked-at", _size_is_not_looked_at),
-        Fault("the-caller-decodes-bombs", _the_caller_decodes),
+        Fault("the-caller-decodes", _the_caller_decodes),
         Fault("idx-files-are-unpacked-whole", _idx_files_are_unpacked_whole),
     ),
 )
 
 if __name__ == "__main__":
-    planted, photo = sys.argv[1:]
-    for fault in TRIAL.faults:
-        if fault.name == planted:
-            fault.plant()
-    print(json.dumps(read(Path(photo))))
+    planted, bomb = sys.argv[1:]
+    if planted != "none":
+        TRIAL.fault(planted).plant()
+    print(json.dumps(read(Path(bomb))))

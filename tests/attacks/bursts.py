@@ -23,7 +23,7 @@ from privsdk.samples import images
 from privsdk.samples.faces import Detector
 from privsdk.store import likeness
 from privsdk.store.ledger import Ledger
-from tests.attacks.faces import Faces, Floats, bundle, flow_privatizer, known, leakage, noise_privatizer, strangers
+from tests.attacks.faces import Faces, Floats, Told, bundle, flow_privatizer, known, noise_privatizer, strangers, told
 from tests.attacks.trial import Attempt, Fault, Outcome, Trial
 
 WHOLE = 300
@@ -60,24 +60,20 @@ def _small(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(frame(picture, rng).resize(picture.size, Image.Resampling.BICUBIC))
 
 
-def released(privatizer: Privatizer, bursts: Bursts, key: bytes, origins: Sequence[bytes]) -> dict[str, Floats]:
-    """Of every frame in the order of ``bursts``: the perturbed latent, and the released image, encoded again."""
+def latents_of(privatizer: Privatizer, bursts: Bursts, key: bytes, origins: Sequence[bytes]) -> Floats:
+    """The perturbed latent of every frame: float32 [N, F, Z]."""
     frames = bursts.frames.reshape(-1, *bursts.frames.shape[2:])
-    out, refused = privatizer.privatize_each(frames, None, key, origins)
+    draws = noise.sample_seeds(key, origins, "latents of frames")
+    return privatizer.perturb(bundle().encode(frames), draws=draws).reshape(*bursts.frames.shape[:2], -1)
+
+
+def images_of(privatizer: Privatizer, bursts: Bursts, key: bytes, origins: Sequence[bytes]) -> Floats:
+    """The released image of every frame, encoded again: float32 [N, F, Z]."""
+    frames = bursts.frames.reshape(-1, *bursts.frames.shape[2:])
+    released, refused = privatizer.privatize_each(frames, None, key, origins)
     if refused:
         raise RuntimeError(f"{len(refused)} frames were refused: {next(iter(refused.values())).detail}")
-    draws = noise.sample_seeds(key, origins, "latents of frames")
-    latents = privatizer.perturb(bundle().encode(frames), draws=draws)
-    shape = (*bursts.frames.shape[:2], -1)
-    return {LATENTS: latents.reshape(shape), ENCODED: bundle().encode(out).mean.reshape(shape)}
-
-
-def told(learned: Bursts, seen: Bursts, train: Floats, test: Floats, form: str, whole: bool) -> tuple[float, float]:
-    """What the strongest attacker finds in one frame, and in the mean and the spread of all."""
-    attackers = (BY_FORM if whole else QUICK)[form]
-    one = leakage(train[:, 0], learned.male, test[:, 0], seen.male, attackers)[0]
-    many = [np.concatenate([part.mean(axis=1), part.std(axis=1)], axis=1) for part in (train, test)]
-    return one, leakage(many[0], learned.male, many[1], seen.male, attackers)[0]
+    return bundle().encode(released).mean.reshape(*bursts.frames.shape[:2], -1)
 
 
 def origins_of(key: bytes, privatizer: Privatizer, bursts: Bursts, folder: Path) -> list[bytes]:
@@ -90,42 +86,52 @@ def origins_of(key: bytes, privatizer: Privatizer, bursts: Bursts, folder: Path)
     ]
 
 
+def own_origins(key: bytes, bursts: Bursts) -> list[bytes]:
+    """Those of frames of which nobody knows that they are nearly equal."""
+    return noise.sample_digests(key, bursts.frames.reshape(-1, *bursts.frames.shape[2:]))
+
+
 def run(attempt: Attempt) -> Outcome:
     whole = attempt.size >= WHOLE
     test, train = strangers(attempt.size), known(attempt.size)
-    learned, seen = of_people(train, LEARNED_FROM, attempt.seed), of_people(test, FRAMES, attempt.seed + 1)
+    bursts = of_people(train, LEARNED_FROM, attempt.seed), of_people(test, FRAMES, attempt.seed + 1)
     rng = np.random.default_rng([attempt.seed, 6])
-    held, said, shared = True, [], []
+    keys = [rng.bytes(noise.KEY_BYTES) for _ in bursts]  # the attackers' own device has another one
+
+    def attacked(form: str, releases: Sequence[Floats]) -> tuple[Told, Told]:
+        """What is told of one frame, and of the mean and the spread of all."""
+        attackers = (BY_FORM if whole else QUICK)[form]
+        one = [part[:, 0] for part in releases]
+        all_ = [np.concatenate([part.mean(axis=1), part.std(axis=1)], axis=1) for part in releases]
+        of_one, of_all = (told(part[0], train.male, part[1], test.male, attackers) for part in (one, all_))
+        return of_one, of_all
+
+    held, said = True, []
     for name, privatizer in (("flow", flow_privatizer()), ("Gaussian mechanism", noise_privatizer())):
+        parts = list(zip(bursts, keys, strict=True))
+        shared = [
+            origins_of(key, privatizer, part, attempt.folder / f"{name} {number}")
+            for number, (part, key) in enumerate(parts)
+        ]
+        of_first = np.array(shared[1], object).reshape(len(test), FRAMES)
+        as_first = np.mean(of_first == of_first[:, :1])
         leaks = []
-        # The attackers' own device has another key.
-        keys = [rng.bytes(noise.KEY_BYTES) for _ in range(2)]
-        origins = [
-            origins_of(key, privatizer, bursts, attempt.folder / f"{name} {number}")
-            for number, (key, bursts) in enumerate(zip(keys, (learned, seen), strict=True))
-        ]
-        own = [
-            noise.sample_digests(key, bursts.frames.reshape(-1, *bursts.frames.shape[2:]))
-            for key, bursts in zip(keys, (learned, seen), strict=True)
-        ]
-        parts: list[dict[str, list[Any]]] = []
-        for chosen in (origins, own):
-            parts.append({LATENTS: [], ENCODED: []})
-            for key, bursts, of_frames in zip(keys, (learned, seen), chosen, strict=True):
-                for form, values in released(privatizer, bursts, key, of_frames).items():
-                    parts[-1][form].append(values)
-        for form in (LATENTS, ENCODED):
-            one, many = told(learned, seen, *parts[0][form], form, whole)
-            alone = told(learned, seen, *parts[1][form], form, whole)[1]
-            held = held and many - one <= MOST_MORE
-            leaks.append(f"{form} {one:.3f} then {many:.3f} (with noise of each frame's own {alone:.3f})")
-        groups = np.array(origins[1], object).reshape(len(test), FRAMES)
-        shared.append(np.mean(groups == groups[:, :1]))
-        said.append(f"{name}: {', '.join(leaks)}")
+        for form, releases_of in ((LATENTS, latents_of), (ENCODED, images_of)):
+            releases = [releases_of(privatizer, *part, origins) for part, origins in zip(parts, shared, strict=True)]
+            one, many = attacked(form, releases)
+            # Of a few people luck alone makes a difference: a small trial allows it.
+            allowed = MOST_MORE + (0 if whole else 2 * many.error_beside(one))
+            held = held and many.leakage - one.leakage <= allowed
+            leaks.append(f"{form} {one.leakage:.3f} then {many.leakage:.3f}")
+        alone = attacked(LATENTS, [latents_of(privatizer, *part, own_origins(part[1], part[0])) for part in parts])[1]
+        said.append(
+            f"{name}: {', '.join(leaks)} (latents with noise of each frame's own {alone.leakage:.3f}); {as_first:.3f} "
+            "of the frames have the noise of the first"
+        )
     return Outcome(
         held,
-        f"simulated bursts of {FRAMES} frames of {len(test)} people ({test.source}); {np.mean(shared):.3f} of the frames "
-        f"have the noise of the first; leakage of one frame, then of all: {'. '.join(said)}",
+        f"simulated bursts of {FRAMES} frames of {len(test)} people ({test.source}); leakage of one frame, then of "
+        f"all: {'. '.join(said)}",
     )
 
 

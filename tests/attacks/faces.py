@@ -18,6 +18,7 @@ from export.datasets.celeba import ATTRIBUTES, IDENTITY, PARTITION, read_attribu
 from export.datasets.labelled import TEST, TRAIN
 from privsdk import Bundle, Privatizer, Refusal, noise
 from privsdk.auditing.attackers import Attacker
+from privsdk.auditing.intervals import auroc_influence
 from privsdk.auditing.protocols import TRAINING_PARTITION, Released, attack
 from privsdk.filters import Filter
 from privsdk.fitting.asked import Asked
@@ -159,14 +160,26 @@ def put_key(home: Path, seed: int) -> bytes:
     return key
 
 
-def leakage(
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the strongest attacker found, and what each sample adds to the error of that: float64 [N]."""
+
+    leakage: float
+    influence: NDArray[np.float64]
+
+    def error_beside(self, other: Told) -> float:
+        """The standard error of the difference to what was found of the same samples otherwise."""
+        return float(np.linalg.norm(self.influence - other.influence))
+
+
+def told(
     learned: Floats | Pixels,
     labels: NDArray[np.int64],
     seen: Floats | Pixels,
     truth: NDArray[np.int64],
     attackers: Sequence[type[Attacker]],
-) -> tuple[float, str]:
-    """The leakage of the strongest attacker, trained on ``learned`` and scored on ``seen``, and its name.
+) -> Told:
+    """What the strongest attacker, trained on ``learned``, tells of ``seen``.
 
     Features that are one number for everybody are left out: to some attackers they are noise.
     """
@@ -176,7 +189,8 @@ def leakage(
     train = Released(learned, labels, np.arange(len(labels)))
     test = Released(seen, truth, len(labels) + np.arange(len(truth)))
     strongest = attack(train, train, test, attackers, protocols=(TRAINING_PARTITION,))[0]
-    return strongest.leakage, strongest.attacker
+    area, influence = auroc_influence(truth, strongest.scores)
+    return Told(strongest.leakage, influence if area >= 0.5 else -influence)
 
 
 class Averaging:

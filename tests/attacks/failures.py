@@ -180,9 +180,13 @@ def _is_part(path: Any, *_: Any) -> bool:
     return str(path).endswith(folders.PART)
 
 
+def _is_mark_or_part(path: Any, *_: Any, **__: Any) -> bool:
+    return str(path).endswith((UNFINISHED, folders.PART))  # the mark is the first that is made
+
+
 STEPS = (
     Step("making the folder", lambda all: all.at(Path, "mkdir", lambda path, **_: path.name == "output"), of_all=True),
-    Step("marking it unfinished", lambda all: all.at(photos, "write_new"), of_all=True),
+    Step("marking it unfinished", lambda all: all.at(os, "open", _is_mark_or_part), of_all=True),
     Step("looking up what is done", lambda all: all.in_the_journal("execute", "SELECT samples"), of_all=True),
     Step("reading", lambda one: one.at(images, "read_regular", lambda path, _: path == one.photo.path)),
     Step("parsing", lambda one: one.at(images.parsing, "parsed", lambda photo, _: photo == one.photo.content)),
@@ -337,8 +341,8 @@ TRIAL = Trial(
     enough=3,
     run=run,
     faults=(
-        Fault("failures-leaves-temporary-files", leave_temporary_files),
-        Fault("failures-releases-the-original", _release_the_original),
-        Fault("failures-ends-all", _end_all),
+        Fault("leaves-temporary-files", leave_temporary_files),
+        Fault("releases-the-original", _release_the_original),
+        Fault("ends-all", _end_all),
     ),
 )

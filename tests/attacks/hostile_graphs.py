@@ -508,7 +508,7 @@ FAULTS = (
 )
 
 TRIAL = Trial(
-    name="hostile graphs",
+    name="hostile-graphs",
     tries="huge allocation, unknown operators, external data, loops, custom domains, functions, torn and deep protobuf",
     must="all refused before running",
     size=len(HOSTILE),

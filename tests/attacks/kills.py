@@ -94,9 +94,8 @@ def _broken(place: Place, undisturbed: Undisturbed) -> list[str]:
     found = [f"{what} after the kill" for what in place.complaints(undisturbed, parts=True)]
     images = place.images()
     if not place.is_finished():
-        ended = place.run()
-        if ended.code or ended.said:
-            return [*found, f"it does not go on: {ended.said!r}"]
+        if stuck := place.go_on(undisturbed.privatizer):
+            return found + stuck
         found += place.litter()
     found += place.unfinished(undisturbed)
     if not images.items() <= place.images().items():
@@ -108,7 +107,9 @@ def _broken(place: Place, undisturbed: Undisturbed) -> list[str]:
 
 def _write_in_place() -> None:
     def write(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> None:
-        path.write_bytes(data)
+        with open(path, "wb", buffering=0) as file:
+            for start in range(0, len(data), 1024):
+                file.write(data[start : start + 1024])
         if modified is not None:
             os.utime(path, (modified, modified))
 
@@ -127,21 +128,16 @@ def _note_before_writing() -> None:
     photos._Run.read = noted
 
 
-def _leave_parts() -> None:
-    photos.clear_parts = lambda folder: None
-
-
 TRIAL = Trial(
     name="kills",
     tries="SIGKILL at a random moment of a batch, and at every step that writes (strace)",
     must="no partial file, no half record, inputs as they were; the same command completes, with the same bytes",
     size=500,
-    part=6,
-    enough=8,
+    part=4,
+    enough=5,
     run=run,
     faults=(
-        Fault("kills-writes-in-place", _write_in_place),
-        Fault("kills-notes-before-it-writes", _note_before_writing),
-        Fault("kills-leaves-temporary-files", _leave_parts),
+        Fault("writes-in-place", _write_in_place),
+        Fault("notes-before-it-writes", _note_before_writing),
     ),
 )

@@ -1,14 +1,15 @@
-"""The command line with a fault planted: ``python -m tests.attacks.planted FAULT ARGUMENTS``; ``none`` plants none."""
+"""The command line with a fault planted, or ``none``: ``python -m tests.attacks.planted TRIAL FAULT ARGUMENTS``."""
 
 from __future__ import annotations
 
 import sys
 
 from privsdk.cli import main
-from tests.attacks.trials import faults
+from tests.attacks.trials import trial
 
 if __name__ == "__main__":
-    fault = sys.argv.pop(1)
+    name, fault = sys.argv[1:3]
+    del sys.argv[1:3]
     if fault != "none":
-        faults()[fault].plant()
+        trial(name).fault(fault).plant()
     main()

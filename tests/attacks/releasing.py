@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from privsdk import Bundle, Privatizer, Release, cli
+from privsdk import Bundle, Privatizer, PrivsdkError, Release, cli
 from privsdk.noise import sample_digests
 from privsdk.planning import RECORD, UNFINISHED
 from privsdk.release.repeats import RELEASED_AT
@@ -84,13 +84,14 @@ class Undisturbed:
     """What releases of a scene are when nothing disturbs them, for any device key."""
 
     def __init__(self, scene: Scene, folder: Path) -> None:
-        self._privatizer, self._photos, self._folder = scene.opened(), scene.photos, folder
+        self.privatizer = scene.opened()
+        self._photos, self._folder = scene.photos, folder
         self._known: dict[bytes, dict[bytes, bytes]] = {}
 
     def releases(self, key: bytes) -> dict[bytes, bytes]:
         """For the bytes of each released file what the ledger calls the sample that it comes from."""
         if key not in self._known:
-            results = self._privatizer.release(
+            results = self.privatizer.release(
                 self._photos, self._folder / "output", aligned=True, key=key, folder=self._folder / "home"
             )
             released = [result for result in results if isinstance(result, Release)]
@@ -154,6 +155,14 @@ class Place:
         process.let_go()
         return process.ended()
 
+    def go_on(self, privatizer: Privatizer) -> list[str]:
+        """Make the same release in this very process, which is ready to: what is wrong with that."""
+        try:
+            privatizer.release(self.scene.photos, self.output, aligned=True, folder=self.home)
+        except PrivsdkError as error:
+            return [f"it does not go on: {error}".replace(str(self.folder), "")]
+        return []
+
     def images(self) -> dict[str, bytes]:
         """What was released, by name."""
         return {path.name: path.read_bytes() for path in self.output.glob("*.png")}
@@ -170,7 +179,7 @@ class Place:
                 found += [] if parts else ["a temporary file stays in the output"]
             elif name not in (RECORD, UNFINISHED) and not RELEASED.fullmatch(name):
                 found.append(f"{name} in the output")
-            elif int((self.output / name).stat().st_mtime) != RELEASED_AT:
+            elif name != UNFINISHED and int((self.output / name).stat().st_mtime) != RELEASED_AT:
                 found.append("a released file tells when it was written")
         images = self.images()
         expected = undisturbed.releases((self.home / KEY_NAME).read_bytes()) if images else {}
@@ -314,7 +323,7 @@ def leave_temporary_files() -> None:
 
     def write(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> Path:
         temporary = path.parent / f".{os.urandom(8).hex()}{folders.PART}"
-        with open(temporary, "xb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             if modified is not None:

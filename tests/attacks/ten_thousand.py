@@ -157,7 +157,7 @@ TRIAL = Trial(
     enough=600,
     run=run,
     faults=(
-        Fault("ten-thousand-keeps-samples", _keep_samples),
-        Fault("ten-thousand-looks-at-all-before", _look_at_all_before),
+        Fault("keeps-samples", _keep_samples),
+        Fault("looks-at-all-before", _look_at_all_before),
     ),
 )

@@ -8,17 +8,21 @@ import sys
 import pytest
 
 from tests.attacks.trial import REPOSITORY
-from tests.attacks.trials import TRIALS
+from tests.attacks.trials import NAMES, trial
 
-FAULTS = [(trial.name, fault.name) for trial in TRIALS.values() for fault in trial.faults]
+FAULTS = [(name, fault.name) for name in NAMES for fault in trial(name).faults]
 
 
-@pytest.mark.parametrize(("trial", "fault"), FAULTS)
-def test_a_planted_fault_is_caught(trial: str, fault: str) -> None:
-    command = [sys.executable, "-m", "tests.attacks", "--only", trial, "--fault", fault]
+@pytest.mark.parametrize(("name", "fault"), FAULTS)
+def test_a_planted_fault_is_caught(name: str, fault: str) -> None:
+    command = [sys.executable, "-m", "tests.attacks", "--only", name, "--fault", fault]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
     assert done.stdout.strip().endswith("| BROKEN |"), done.stdout + done.stderr
 
 
-def test_every_trial_has_a_fault() -> None:
-    assert [trial.name for trial in TRIALS.values() if not trial.faults] == []
+def test_every_trial_has_faults() -> None:
+    assert [name for name in NAMES if len(trial(name).faults) < 2] == []
+
+
+def test_a_trial_is_called_as_its_module() -> None:
+    assert [trial(name).name for name in NAMES] == list(NAMES)

@@ -201,8 +201,8 @@ TRIAL = Trial(
     enough=1,
     run=run,
     faults=(
-        Fault("tracing-calls-home", _call_home),
-        Fault("tracing-writes-in-tmp", _write_in_tmp),
-        Fault("tracing-forgets-fsync", _forget_fsync),
+        Fault("calls-home", _call_home),
+        Fault("writes-in-tmp", _write_in_tmp),
+        Fault("forgets-fsync", _forget_fsync),
     ),
 )

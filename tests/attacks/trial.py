@@ -35,10 +35,11 @@ class Attempt:
     size: int
     seed: int
     fault: str | None = None
+    trial: str = ""
 
     def command(self, *arguments: str) -> list[str]:
         """``privsdk`` with these arguments as a process of its own, with the same fault in it."""
-        return [sys.executable, "-m", "tests.attacks.planted", self.fault or "none", *arguments]
+        return [sys.executable, "-m", "tests.attacks.planted", self.trial, self.fault or "none", *arguments]
 
     def environment(self) -> Mapping[str, str]:
         """For such a process: a data folder below :attr:`folder`, modules found as here, one thread."""
@@ -62,3 +63,10 @@ class Trial:
     enough: int
     run: Callable[[Attempt], Outcome]
     faults: tuple[Fault, ...]
+
+    def fault(self, name: str) -> Fault:
+        """The fault of that name; raises LookupError where there is none."""
+        for fault in self.faults:
+            if fault.name == name:
+                return fault
+        raise LookupError(f"{self.name} has no fault {name}: it has {', '.join(one.name for one in self.faults)}")

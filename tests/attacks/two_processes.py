@@ -162,7 +162,7 @@ TRIAL = Trial(
     enough=2,
     run=run,
     faults=(
-        Fault("two-processes-take-no-lock", _take_no_lock),
-        Fault("two-processes-begin-no-transaction", _begin_no_transaction),
+        Fault("take-no-lock", _take_no_lock),
+        Fault("begin-no-transaction", _begin_no_transaction),
     ),
 )

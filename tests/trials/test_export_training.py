@@ -22,7 +22,7 @@ from export.sharpen import sharpen  # noqa: E402
 from export.train import VAE, attribute_logits, halves, train_teachers  # noqa: E402
 from privsdk.bundle import Bundle  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 RUN = """
