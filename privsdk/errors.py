@@ -14,6 +14,7 @@
     ├── StoreError            the user's data folder cannot be used            (exit code 3)
     ├── NotReachedError       the requested privacy or utility was not reached (exit code 4)
     ├── CancelledError        the caller's ``cancel`` asked to stop
+    ├── UnexpectedError       something went wrong that should not, and concerns more than one sample
     └── TrainingDataError     the central trainer was given data it cannot use (exit code 2)
 
 Each message says what happened, to which input, and what to do about it.
@@ -122,6 +123,10 @@ class CancelledError(PrivsdkError):
     """The caller asked to stop; what was finished stays, nothing half-done is left."""
 
     exit_code = 130
+
+
+class UnexpectedError(PrivsdkError):
+    """A mistake in privsdk or below it stopped a release; what it was says ``__cause__``, which may show samples."""
 
 
 class TrainingDataError(PrivsdkError):

@@ -37,7 +37,8 @@ def plan_release(
 
     The output is a new folder, an empty one, or one with a release that was stopped; it is in no folder of photos.
     A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
-    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.
+    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.  Links in a folder
+    that lead out of it are left out: whoever sends a folder does not say what else is released.
     ``output`` is by default ``<folder>-released`` beside the input.  One path of several that is not there is a
     photo to refuse.  Raises UsageError where none is there, there is no photo or no output can be told, and
     OutputExistsError where something is there already.
@@ -131,24 +132,41 @@ def _is_gone(path: str | Path) -> bool:
 
 
 def _photos(path: Path, recursive: bool) -> Iterator[Path]:
-    # os.path's functions say no where pathlib's raise: a name that is too long, or a folder that is closed to us, is
-    # then a photo that cannot be read, and a refusal of it alone.
-    if not os.path.isdir(path):
-        yield path
-        return
-    try:
-        entries = sorted(path.iterdir())
-    except OSError:
-        yield path
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if os.path.isdir(entry):
-            if recursive and not os.path.islink(entry) and not _is_release(entry):
-                yield from _photos(entry, recursive)
-        elif images.is_photo(entry):
+    # Folder by folder, not one within another: a folder may be deeper than Python's calls may be.
+    top = Path(os.path.realpath(path)) if os.path.isdir(path) else path
+    waiting = [path]
+    while waiting:
+        entry = waiting.pop()
+        inside = _inside(entry)
+        if inside is None:
             yield entry
+        else:
+            waiting += [one for one in reversed(inside) if _is_taken(one, top, recursive)]
+
+
+def _inside(path: Path) -> list[Path] | None:
+    """What is in a folder, sorted; None for what is none or is closed to us, which is then a photo to refuse."""
+    # os.path's functions say no where pathlib's raise, as for a name that is too long.
+    if not os.path.isdir(path):
+        return None
+    try:
+        return sorted(path.iterdir())
+    except OSError:
+        return None
+
+
+def _is_taken(entry: Path, top: Path, recursive: bool) -> bool:
+    """Whether something in a folder is a photo, or a folder to look into."""
+    if entry.name.startswith("."):
+        return False
+    if os.path.isdir(entry):
+        return recursive and not os.path.islink(entry) and not _is_release(entry)
+    return images.is_photo(entry) and not _leads_out(entry, top)
+
+
+def _leads_out(entry: Path, top: Path) -> bool:
+    """Whether it is a link to something that is not in the folder that was named."""
+    return os.path.islink(entry) and top not in Path(os.path.realpath(entry)).parents
 
 
 def _is_release(folder: Path) -> bool:

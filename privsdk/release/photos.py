@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from privsdk.errors import CancelledError, OutputExistsError, PrivsdkError, Refusal, UsageError
+from privsdk.errors import CancelledError, OutputExistsError, PrivsdkError, Refusal, UnexpectedError, UsageError
 from privsdk.noise import check_key
 from privsdk.planning import RECORD, UNFINISHED, plan_release
 from privsdk.preview import MOST_PAIRS, sheet
@@ -101,7 +101,8 @@ def release(
     the mark ``.unfinished``; the same call goes on where it was.  Memory does not grow with the size of the photos.
 
     Raises UsageError (OutputExistsError where the output is there already) and StoreError before anything is written,
-    CancelledError, and UsageError where nothing can be written any more; what was released before stays.
+    CancelledError, UsageError where nothing can be written any more, and UnexpectedError; what was released before
+    stays.
     """
     plan = plan_release(paths, output, preview=preview)
     check_choice(faces)
@@ -118,7 +119,6 @@ def release(
         )
     key = key if key is not None else device_key(folder)
     check_key(key)
-    ledger = Ledger(key, folder)
     settings = {
         "filter": privatizer.filter_digest,
         "photos": _as_they_are(plan.photos),
@@ -129,10 +129,13 @@ def release(
         "format": format,
     }
     unfinished = os.path.lexists(plan.output / UNFINISHED)
-    journal = Journal(key, plan.output, settings, unfinished, folder)
+    with _as_one_of_ours(plan.output):
+        ledger = Ledger(key, folder)
+        journal = Journal(key, plan.output, settings, unfinished, folder)
     try:
         run = _Run(privatizer, plan.output, key, ledger, journal, names, format, insist, plan.photos, known)
-        run.begin(unfinished)
+        with _as_one_of_ours(plan.output):
+            run.begin(unfinished)
         # In an order of this device's own: when a file was made, and where it stands in its folder, does not say which
         # photo it comes from.
         waiting = sorted(range(len(plan.photos)), key=lambda position: journal.keyed("order", run.id, str(position)))
@@ -143,17 +146,19 @@ def release(
                     f"cancelled before photo {count + 1} of {len(waiting)}; what was released before stays in "
                     f"{plan.output}, and the same command goes on"
                 )
-            photo = run.read(position, samples_in, again=preview is not None)
-            batch += [] if photo is None else [photo]
-            if len(batch) >= BATCH:
-                run.write(batch)
-                batch = []
+            with _as_one_of_ours(plan.output):
+                photo = run.read(position, samples_in, again=preview is not None)
+                batch += [] if photo is None else [photo]
+                if len(batch) >= BATCH:
+                    run.write(batch)
+                    batch = []
             if on_progress is not None:
                 on_progress("privatizing", count + 1, len(waiting))
-        run.write(batch)
-        results = run.end()
-        if preview is not None:
-            run.write_preview(Path(preview))
+        with _as_one_of_ours(plan.output):
+            run.write(batch)
+            results = run.end()
+            if preview is not None:
+                run.write_preview(Path(preview))
     except BaseException:
         journal.close()
         raise
@@ -398,6 +403,20 @@ def _refusing_what_fails(*passed: type[Exception]) -> Iterator[None]:
             raise
         detail = f"Something went wrong that should not ({type(error).__name__}). Leave it out, and report this."
         raise Refusal("failed", detail) from error
+
+
+@contextmanager
+def _as_one_of_ours(output: Path) -> Iterator[None]:
+    """Whatever goes wrong with more than one sample is an error of the tree."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, PrivsdkError):
+            raise
+        raise UnexpectedError(
+            f"the release to {output} stopped at something that should not happen ({type(error).__name__}): what was "
+            "released before stays, and the same command goes on; if it stops again, report it"
+        ) from error
 
 
 def _as_they_are(photos: Sequence[Path]) -> list[list[str | int]]:

@@ -74,25 +74,25 @@ def read_idx(path: str | Path, shape: tuple[int, ...] = (SIDE, SIDE)) -> NDArray
     """
     dimensions = 1 + len(shape)
     heading = 4 * (1 + dimensions)
-    # No more is unpacked than the largest file that is taken: a small one may unpack to anything.
-    most = heading + MOST_SAMPLES * prod(shape)
     try:
         content = read_regular(path, LARGEST)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        if content.startswith(GZIP):
-            with gzip.open(io.BytesIO(content)) as file:
-                content = file.read(most + 1)
+        with gzip.open(io.BytesIO(content)) if content.startswith(GZIP) else io.BytesIO(content) as file:
+            magic, *found = np.frombuffer(file.read(heading).ljust(heading, b"\0"), ">u4").tolist()
+            # 8 in the third byte says that the numbers are bytes.
+            if magic != 0x800 + dimensions or tuple(found[1:]) != shape or not 0 < found[0] <= MOST_SAMPLES:
+                raise UsageError(f"{path} is no idx file of bytes [N, {', '.join(map(str, shape))}]; get it again")
+            wanted = heading + prod(found)
+            # No more is unpacked than it says that it holds: a small file may unpack to anything.
+            file.seek(0)
+            content = file.read(wanted + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be unpacked ({error}); get it again") from error
-    magic, *found = np.frombuffer(content[: len(content) // 4 * 4][:heading], ">u4").tolist() or [0]
-    # 8 in the third byte says that the numbers are bytes.
-    if magic != 0x800 + dimensions or tuple(found[1:]) != shape or not 0 < found[0] <= MOST_SAMPLES:
-        raise UsageError(f"{path} is no idx file of bytes [N, {', '.join(map(str, shape))}]; get it again")
-    wanted = heading + prod(found)
     if len(content) != wanted:
-        raise UsageError(f"{path} has {min(len(content), most)} bytes, unpacked, not {wanted}; get it again")
+        much = "more" if len(content) > wanted else f"{len(content)} bytes"
+        raise UsageError(f"{path} has {much}, unpacked, not {wanted} bytes; get it again")
     return np.frombuffer(content, np.uint8, offset=heading).reshape(found)
 
 

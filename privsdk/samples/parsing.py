@@ -1,7 +1,7 @@
 """Photos are parsed in processes that can do nothing else: here they are started, asked and ended.
 
-What a hostile photo breaks is such a process.  It has no file open and can open none, so it reaches no network either,
-and the time and memory that it may take go by the number of pixels that the photo claims
+What a hostile photo breaks is such a process.  It can open no file and no socket, so it reaches no network either, and
+the time and memory that it may take go by the number of pixels that the photo claims
 (:mod:`privsdk.samples.parser`).  What it answers is looked at before it is believed.  Where it dies, hangs or answers
 nonsense, that photo alone is refused, and the next one gets another process.
 

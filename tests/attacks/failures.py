@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle, product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -66,6 +66,28 @@ class Photo:
         return bool((samples == self.sample).all(axis=(1, 2, 3)).any())
 
 
+Concerns: TypeAlias = Callable[..., bool]
+"""Whether a call is about the photo, by its arguments."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the way: a method, and whether it is about the photo, by that and by its arguments."""
+
+    owner: type
+    method: str
+    concerns: Concerns
+
+
+AT_WORK = Stage(Privatizer, "_released", lambda photo, _, samples, *__: photo.is_among(samples))
+WRITING = Stage(photos._Run, "_write_photo", lambda photo, _, other, __: other.position == photo.position)
+ENDING = Stage(photos._Run, "end", lambda *_: True)
+
+
+def _always(*_: Any, **__: Any) -> bool:
+    return True
+
+
 class Trouble:
     """Something that is raised for one photo alone, or where a step concerns all, once it comes to that."""
 
@@ -73,10 +95,10 @@ class Trouble:
         self.kind = kind
         self.photo = photo
         self.raised = 0
-        self.at_work = self.writing = False
+        self.lasts = False
 
     @contextmanager
-    def at(self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True) -> Iterator[None]:
+    def at(self, holder: Any, name: str, concerns: Concerns = _always) -> Iterator[None]:
         """The function or method ``name`` of ``holder`` fails where its arguments ``concerns`` the photo."""
         real = getattr(holder, name)
 
@@ -90,54 +112,20 @@ class Trouble:
             yield
 
     @contextmanager
-    def while_at_work(self, holder: Any, name: str) -> Iterator[None]:
-        """The same while the batch with the photo's sample is privatized."""
-        real = Privatizer._released
+    def within(self, stage: Stage, holder: Any, name: str, concerns: Concerns = _always) -> Iterator[None]:
+        """The same, but only while ``stage`` lasts."""
+        real = getattr(stage.owner, stage.method)
 
-        def released(privatizer: Privatizer, samples: NDArray[np.uint8], *arguments: Any) -> Any:
-            self.at_work = self.photo.is_among(samples)
-            return real(privatizer, samples, *arguments)
-
-        with (
-            mock.patch.object(Privatizer, "_released", released),
-            self.at(holder, name, lambda *_: self.at_work),
-        ):
-            yield
-
-    @contextmanager
-    def while_writing(
-        self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True
-    ) -> Iterator[None]:
-        """The same while what was released of the photo is written."""
-        real = photos._Run._write_photo
-
-        def written(run: photos._Run, photo: photos._Photo, *arguments: Any) -> bool:
-            self.writing = photo.position == self.photo.position
+        def lasting(*arguments: Any) -> Any:
+            self.lasts = stage.concerns(self.photo, *arguments)
             try:
-                return real(run, photo, *arguments)
+                return real(*arguments)
             finally:
-                self.writing = False
+                self.lasts = False
 
         with (
-            mock.patch.object(photos._Run, "_write_photo", written),
-            self.at(holder, name, lambda *given, **named: self.writing and concerns(*given, **named)),
-        ):
-            yield
-
-    @contextmanager
-    def while_ending(
-        self, holder: Any, name: str, concerns: Callable[..., bool] = lambda *_, **__: True
-    ) -> Iterator[None]:
-        """The same while the record is written and the mark taken away."""
-        real = photos._Run.end
-
-        def end(run: photos._Run) -> Any:
-            self.writing = True
-            return real(run)
-
-        with (
-            mock.patch.object(photos._Run, "end", end),
-            self.at(holder, name, lambda *given, **named: self.writing and concerns(*given, **named)),
+            mock.patch.object(stage.owner, stage.method, lasting),
+            self.at(holder, name, lambda *given, **named: self.lasts and concerns(*given, **named)),
         ):
             yield
 
@@ -195,21 +183,21 @@ STEPS = (
     Step("labels", lambda one: one.at(photos._Run, "_labels_of", lambda _, place, __: place == one.photo.position)),
     Step("ledger", lambda one: one.at(Ledger, "_entered", lambda _, __, digest, *___: digest == one.photo.digest)),
     Step("encoding", lambda one: one.at(Codec, "encode", lambda _, samples: one.photo.is_among(samples))),
-    Step("perturbing", lambda one: one.while_at_work(FlowFilter, "perturb")),
-    Step("decoding", lambda one: one.while_at_work(Codec, "decode")),
-    Step("looking for the original", lambda one: one.while_at_work(Privatizer, "_as_it_was")),
-    Step("encoding the file", lambda one: one.while_writing(images, "to_bytes")),
-    Step("making a temporary file", lambda one: one.while_writing(os, "open", _is_part)),
-    Step("writing", lambda one: one.while_writing(os, "fdopen")),
-    Step("time", lambda one: one.while_writing(os, "utime")),
-    Step("fsync", lambda one: one.while_writing(os, "fsync", lambda file: not _is_folder(file))),
-    Step("rename", lambda one: one.while_writing(os, "replace")),
-    Step("fsync of the folder", lambda one: one.while_writing(os, "fsync", _is_folder)),
+    Step("perturbing", lambda one: one.within(AT_WORK, FlowFilter, "perturb")),
+    Step("decoding", lambda one: one.within(AT_WORK, Codec, "decode")),
+    Step("looking for the original", lambda one: one.within(AT_WORK, Privatizer, "_as_it_was")),
+    Step("encoding the file", lambda one: one.within(WRITING, images, "to_bytes")),
+    Step("making a temporary file", lambda one: one.within(WRITING, os, "open", _is_part)),
+    Step("writing", lambda one: one.within(WRITING, os, "fdopen")),
+    Step("time", lambda one: one.within(WRITING, os, "utime")),
+    Step("fsync", lambda one: one.within(WRITING, os, "fsync", lambda file: not _is_folder(file))),
+    Step("rename", lambda one: one.within(WRITING, os, "replace")),
+    Step("fsync of the folder", lambda one: one.within(WRITING, os, "fsync", _is_folder)),
     Step("journal", lambda all: all.in_the_journal("executemany", "INSERT"), of_all=True),
     Step("composing the record", lambda all: all.at(photos._Run, "_record"), of_all=True),
-    Step("making the record's file", lambda all: all.while_ending(os, "open", _is_part), of_all=True),
-    Step("fsync of the record", lambda all: all.while_ending(os, "fsync"), of_all=True),
-    Step("rename of the record", lambda all: all.while_ending(os, "replace"), of_all=True),
+    Step("making the record's file", lambda all: all.within(ENDING, os, "open", _is_part), of_all=True),
+    Step("fsync of the record", lambda all: all.within(ENDING, os, "fsync"), of_all=True),
+    Step("rename of the record", lambda all: all.within(ENDING, os, "replace"), of_all=True),
     Step("taking the mark away", lambda all: all.at(Path, "unlink", lambda path, **_: path.name == UNFINISHED), True),
 )
 
