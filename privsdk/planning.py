@@ -37,8 +37,8 @@ def plan_release(
 
     The output is a new folder, an empty one, or one with a release that was stopped; it is in no folder of photos.
     A file is taken whatever its name; of a folder the files that are called like photos, sorted, with
-    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.  Links in a folder
-    that lead out of it are left out: whoever sends a folder does not say what else is released.
+    ``recursive`` those in its folders too, except in hidden folders and in those of earlier releases.  Links in a
+    folder that lead out of it are left out: whoever sends a folder does not say what else is released.
     ``output`` is by default ``<folder>-released`` beside the input.  One path of several that is not there is a
     photo to refuse.  Raises UsageError where none is there, there is no photo or no output can be told, and
     OutputExistsError where something is there already.

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,6 @@ class Privatizer(Immutable):
         unknown = sorted({*self.private, *self.utility} - known)
         if unknown:
             raise PrivatizerError(f"the bundle {bundle.name} has no label {unknown[0]}: fit the privatizer again")
-        what_it_does = {"bundle": bundle.digest, "kind": filter.kind, "settings": filter.settings()}
-        self._filter_digest = _digest(filter.arrays(), what_it_does)
         self._seal()
 
     @property
@@ -99,13 +98,14 @@ class Privatizer(Immutable):
         """Whether the filter wants the private labels of the samples."""
         return self.filter.label_aware
 
-    @property
+    @cached_property
     def filter_digest(self) -> str:
         """SHA-256 of the bundle's digest and of the filter, in hexadecimal.
 
         It stays on the device: whoever has it can look the wish up by fitting every pair of labels of a public bundle.
         """
-        return self._filter_digest
+        what_it_does = {"bundle": self.bundle.digest, "kind": self.filter.kind, "settings": self.filter.settings()}
+        return _digest(self.filter.arrays(), what_it_does)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Privatizer(Immutable):
         """
         if draws is None:
             rows = np.concatenate([latents.mean, latents.variance], axis=1)
-            draws = noise.sample_seeds(device_key(), rows, f"latents by {self._filter_digest}")
+            draws = noise.sample_seeds(device_key(), rows, f"latents by {self.filter_digest}")
         given = np.asarray(draws, object)
         if not all(isinstance(draw, Integral) and 0 <= int(draw) < 2**64 for draw in given.flat):
             raise UsageError("draws are whole numbers from 0 to 2**64 - 1, one a row")
@@ -360,7 +360,7 @@ class Privatizer(Immutable):
         refused: dict[int, Refusal] = {}
         rows = np.arange(len(samples))
         for draw in range(DRAWS):
-            purpose = f"release by {self._filter_digest}, draw {draw + 1}"
+            purpose = f"release by {self.filter_digest}, draw {draw + 1}"
             seeds = noise.sample_seeds(key, [origins[row] for row in rows.tolist()], purpose)
             z, failed = self._perturb(latents[rows], None if private is None else private[rows], seeds)
             decoded = self.bundle.decode(z)

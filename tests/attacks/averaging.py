@@ -29,6 +29,7 @@ from tests.attacks.faces import (
     Floats,
     Pixels,
     bundle,
+    digests_without_the_key,
     flow_privatizer,
     known,
     noise_privatizer,
@@ -229,11 +230,6 @@ def _fresh_noise() -> None:
     noise.sample_seeds = sample_seeds
 
 
-def _seeds_without_the_key() -> None:
-    real = noise.sample_seeds
-    noise.sample_seeds = lambda key, samples, purpose: real(bytes(noise.KEY_BYTES), samples, purpose)
-
-
 def _seeds_by_place_in_the_batch() -> None:
     real = noise.sample_seeds
 
@@ -253,7 +249,7 @@ TRIAL = Trial(
     run=run,
     faults=(
         Fault("fresh-noise", _fresh_noise),
-        Fault("seeds-without-the-key", _seeds_without_the_key),
+        Fault("digests-without-the-key", digests_without_the_key),
         Fault("seeds-by-place-in-the-batch", _seeds_by_place_in_the_batch),
     ),
 )

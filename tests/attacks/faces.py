@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from privsdk.fitting.material import Material, gather
 from privsdk.fitting.wish import Wish, resolve
 from privsdk.samples import images
 from privsdk.samples.faces import Detector, faces_in
+from privsdk.store import ledger
 from privsdk.store.key import KEY_NAME
 from tests.attacks.trial import REPOSITORY
 from tests.make_bundle import record
@@ -237,3 +239,14 @@ class Averaging:
         """The standard deviation; 0 where all releases are the same."""
         variance = self._squares / self.count - (self._away / self.count) ** 2
         return np.sqrt(np.maximum(variance, 0))
+
+
+def digests_without_the_key() -> None:
+    """A fault: seeds and digests are those of a key that everybody knows."""
+    real = noise.sample_digests
+
+    def sample_digests(key: bytes, samples: Any, purpose: str = "sample") -> list[bytes]:
+        return real(bytes(noise.KEY_BYTES), samples, purpose)
+
+    noise.sample_digests = sample_digests
+    ledger.sample_digests = sample_digests
