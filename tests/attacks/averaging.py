@@ -244,8 +244,8 @@ TRIAL = Trial(
     tries=f"{LATENT_ASKS:,} releases ({IMAGE_ASKS} in pixels) of each photo, averaged",
     must=f"all attackers: at most +{MOST_MORE} leakage over one release",
     size=WHOLE,
-    part=8,
-    enough=8,
+    part=16,
+    enough=16,
     run=run,
     faults=(
         Fault("fresh-noise", _fresh_noise),
