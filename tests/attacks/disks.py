@@ -84,8 +84,7 @@ def _injected(
     for step, error in chosen:
         with emptied(attempt.folder / "failing") as failing:
             place = Place(scene, failing)
-            inject = f"{step.call}:error={error}:when={step.number}"
-            ended = strace.run(place.started(), attempt.folder / "log", inject)
+            ended = strace.run(place.started(), attempt.folder / "log", step, f"error={error}")
             takes_away = step.call == "unlink"  # what cannot be taken away stays
             found = _wrong(place, ended, undisturbed, parts=takes_away)
             # SQLite passes over what it cannot sync of a folder; what it writes there is no name of ours.
@@ -136,9 +135,9 @@ def _wrong(place: Place, ended: Ended, undisturbed: Undisturbed, parts: bool) ->
 
 def _goes_on(place: Place, ended: Ended, undisturbed: Undisturbed, litter: bool) -> list[str]:
     """What is wrong when the disk works again and the same command has gone on."""
-    if ended.code and not place.is_finished() and (stuck := place.go_on(undisturbed.privatizer)):
-        return stuck
-    return place.unfinished(undisturbed) + ([] if litter else place.litter())
+    if place.is_finished():  # nothing will go on here that could clear up
+        return place.unfinished(undisturbed) + ([] if litter or ended.code else place.litter())
+    return place.go_on(undisturbed.privatizer) or place.unfinished(undisturbed) + ([] if litter else place.litter())
 
 
 def _in_mounts_of_its_own(folder: Path, work: Callable[[], dict[str, int]]) -> dict[str, int] | None:

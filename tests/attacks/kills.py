@@ -50,7 +50,7 @@ def _at_steps(attempt: Attempt, random: np.random.Generator) -> tuple[Counter[st
         for step in chosen:
             with emptied(folder / "killed") as killed:
                 place = Place(scene, killed)
-                strace.run(place.started(), folder / "log", f"{step.call}:signal=KILL:when={step.number}")
+                strace.run(place.started(), folder / "log", step, "signal=KILL")
                 what = _broken(place, undisturbed)
                 broken.update(f"{each} (at {step.call} {strace.kind(step.path)})" for each in what)
             tried += 1

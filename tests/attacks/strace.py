@@ -54,14 +54,14 @@ def kind(path: str) -> str:
     return "of a temporary file" if PART.fullmatch(name) else f"of {re.sub('[0-9a-f]{16,}', '*', name)}"
 
 
-def run(process: Process, log: Path, inject: str = "") -> Ended:
-    """Let ``process`` go under strace, with one thing injected, as strace writes it; ``log`` gets what it asked for.
+def run(process: Process, log: Path, step: Step | None = None, fate: str = "") -> Ended:
+    """Let ``process`` go under strace; ``log`` gets its calls.  At ``step`` it meets its ``fate``, as strace writes it.
 
-    Raises RuntimeError where it cannot be traced.
+    Raises RuntimeError where it cannot be traced, and where that call is none of the same kind.
     """
     command = ["strace", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(CALLS)}", "-p", str(process.pid)]
-    if inject:
-        command += ["-e", f"inject={inject}"]
+    if step is not None:
+        command += ["-e", f"inject={step.call}:{fate}:when={step.number}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         said = tracer.stderr.readline()
         if "attached" not in said:
@@ -70,4 +70,12 @@ def run(process: Process, log: Path, inject: str = "") -> Ended:
         process.let_go()
         ended = process.ended()
         tracer.communicate()
+    if step is not None:
+        same = [line for line in log.read_text().splitlines() if line.startswith(f"{step.call}(")]
+        if len(same) < step.number or not _is_about(step.path, same[step.number - 1]):
+            raise RuntimeError(f"{step} is another call in another run: {same[step.number - 1 :][:1]}")
     return ended
+
+
+def _is_about(path: str, line: str) -> bool:
+    return kind(path) in {kind(named) for named in re.findall(r'[<"]([^">]*)[">]', line)}
