@@ -354,6 +354,8 @@ def test_ctrl_c_stops_the_caller_alone(photo: bytes, tmp_path: Path, repository:
     """As a terminal sends it: to the whole group of the process in front."""
     (tmp_path / "photo.png").write_bytes(photo)
     program = READING + (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever runs tests in the background ignores it
         "print('reading', flush=True)\n"
         "try:\n"
         "    while True:\n"
@@ -374,7 +376,10 @@ def test_ctrl_c_stops_the_caller_alone(photo: bytes, tmp_path: Path, repository:
         assert process.stdout.readline() == "reading\n"
         time.sleep(0.3)
         os.killpg(process.pid, signal.SIGINT)
-        said, complained = process.communicate(timeout=30)
+        try:
+            said, complained = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (said, complained, process.returncode) == ("(48, 64, 3)\n", "", 0)
 
 

@@ -70,7 +70,7 @@ def fitted(
     """One of the two, fitted on the training partition."""
     data = space.data(private, [utility], space.domain.train)
     if contender == PUBLISHED:
-        return filters.published(space, data, budget, seed, weight)
+        return filters.published(data, budget, seed, weight, space.quick)
     return filters.gaussian(data, budget)
 
 

@@ -21,14 +21,13 @@ WEIGHT = 3.0  # lambda, what the adversary's loss counts against the utility lab
 QUICK_STEPS = 300
 
 
-def published(space: Space, data: FitData, budget: float, seed: int, weight: float = WEIGHT) -> Filter:
-    """The linear filter (23), trained by (2)-(5) as published, within ``budget`` and with lambda = ``weight``, on
-    ``data`` of that space.
+def published(data: FitData, budget: float, seed: int, weight: float = WEIGHT, quick: bool = False) -> Filter:
+    """The linear filter (23), trained by (2)-(5) as published, within ``budget`` and with lambda = ``weight``.
 
     The budget bounds E ||z~ - z||^2, as the paper's own implementation has it (6.2.1): twice its KL divergence (10),
     were the latents' covariance the identity.
     """
-    steps = QUICK_STEPS if space.quick else None
+    steps = QUICK_STEPS if quick else None
     return fit_minmax(data, "linear", True, budget, scheme="paper", seed=seed, adversary_weight=weight, steps=steps)
 
 

@@ -105,7 +105,7 @@ def unfiltered(space: Space, user: User, rows: Rows, seed: int) -> Floats:
 def published(space: Space, setting: Setting, user: User, rows: Rows, seed: int) -> Floats:
     """By the published method."""
     data = space.data(user.private, [user.utility], rows)
-    return through(space, filters.published(space, data, setting.budget, seed, setting.weight), user, seed)
+    return through(space, filters.published(data, setting.budget, seed, setting.weight, space.quick), user, seed)
 
 
 def default(space: Space, user: User, rows: Rows, seed: int) -> Floats:

@@ -39,7 +39,7 @@ PRIVATE, UTILITY = "Male", "Smiling"
 BUNDLE = REPOSITORY / "models" / "faces"
 FITTED_ON, CHOSEN_BY = 3000, 1000
 """Of the public latents, enough for a filter that hides; all of them would take most of a trial's time."""
-EPSILON, DELTA = 20.0, 1e-5
+EPSILON, DELTA = 40.0, 1e-5
 """Of the Gaussian mechanism: so little noise that one release tells some of the label, and an average most of it."""
 
 Pixels = NDArray[np.uint8]
@@ -177,6 +177,13 @@ class Told:
 
     leakage: float
     influence: NDArray[np.float64]
+
+    @classmethod
+    def mean(cls, several: Sequence[Told]) -> Told:
+        """Of what was found in several releases of the same samples, one at a time."""
+        return cls(
+            float(np.mean([one.leakage for one in several])), np.mean([one.influence for one in several], axis=0)
+        )
 
     def error_beside(self, other: Told) -> float:
         """The standard error of the difference to what was found of the same samples otherwise."""
