@@ -27,6 +27,7 @@ from privsdk.auditing.report import (
 )
 from privsdk.errors import MissingExtraError, UsageError
 from privsdk.progress import Progress
+from privsdk.store.torch_home import keep_torch_at_home
 from privsdk.store.unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def audit(
         case = cases.of_released(found, labels or {}, private or (), utility or (), originals, people, bundle)
     from threadpoolctl import threadpool_limits
 
+    keep_torch_at_home()
     with threadpool_limits(1):  # the matrices are small: a second thread makes each take longer
         return examined(case, quick=quick, seed=seed, threads=threads, folder=folder, on_progress=on_progress)
 

@@ -23,6 +23,7 @@ from privsdk.fitting.own_check import calibration, findings, releases_of_unseen,
 from privsdk.fitting.own_labels import Extended, learn, names_of_own
 from privsdk.fitting.wish import Wish, resolve
 from privsdk.progress import Progress
+from privsdk.store.torch_home import keep_torch_at_home
 
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
@@ -191,6 +192,7 @@ def torch_as_it_was() -> Iterator[None]:
             f"torch is there but cannot be loaded ({error}): install it again, or uninstall it to fit in closed form"
         ) from error
 
+    keep_torch_at_home()
     # Threads and random state are the process's: of two fits at once the second would restore those of the first.
     with _ONE_AT_A_TIME:
         before = torch.get_num_threads()

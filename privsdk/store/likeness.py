@@ -12,7 +12,8 @@ p-stable distributions", 2004) makes marks of the description: each of :data:`TA
 and HMAC are functions of the device key.
 
 So whoever has marks and not the key sees which of them are equal, and thereby which samples are how nearly equal to
-each other, and nothing of what they show: he can make the mark of no photo, not even of one that he has.
+each other, and nothing of what they show: he can make the mark of no photo, not even of one that he has.  (Unless he
+gets the device to release that one, and sees whether its marks were there before.)
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ ENOUGH = 8
 """How many equal marks make two samples nearly equal.
 
 ``python -m benchmarks.likeness`` measures what comes of it, on real faces and through the detector: of frames of one
-burst 99 in 100 are told, of photos that were saved again all but 1 in 100, of 280 million pairs of different people
-three in a million are taken for nearly equal.  With 7 equal marks it were 6 in a million, with 10 less than 1, and of
-the frames one in a hundred fewer is told.
+simulated burst 98 in 100 are told, of photos that were saved again 99, of those brightened or darkened by a quarter 89;
+of 280 million pairs of different people three in a million are taken for nearly equal.  With one equal mark fewer it
+were about twice as many, with one more half as many.
 """
 
 LINES = 6
 CELL = 20.0
-"""The width of a cell along a line, in units of the description; 95 of 100 frames of one burst are less than 5 apart,
-faces of different people 35.
+"""The width of a cell along a line, in units of the description: of the frames of one burst 95 in 100 are less than 3.2
+apart, half of all pairs of people more than 35.
 """
 
 SIZE = 32
