@@ -60,7 +60,8 @@ def listened(rows: Sequence[int], seed: int) -> Drawn:
         def draw(seeds: noise.Seeds, size: int, purpose: str) -> NDArray[Any]:
             drawn: NDArray[Any] = real[kind](seeds, size, purpose)
             heard[f"{filter}, {purpose}, {kind}"].append(drawn)
-            heard[f"{filter}, {purpose}, seeds"].append(seeds)
+            if kind == "uniforms":  # normals are made of them
+                heard[f"{filter}, {purpose}, seeds"].append(seeds)
             return drawn
 
         return draw
@@ -74,8 +75,7 @@ def listened(rows: Sequence[int], seed: int) -> Drawn:
         finally:
             for kind, function in real.items():
                 setattr(noise, kind, function)
-    # Normals are made of uniforms, so their seeds are heard twice.
-    return {name: np.concatenate(parts)[: len(rows)] for name, parts in heard.items()}
+    return {name: np.concatenate(parts) for name, parts in heard.items()}
 
 
 def _privatizers() -> dict[str, Privatizer]:
