@@ -258,6 +258,8 @@ def _wrong(
     except Exception as error:  # noqa: BLE001 - which it is, is the question
         if not isinstance(error, PrivsdkError):
             found.append("an error that is none of ours")
+        if not step.of_all and not isinstance(trouble.kind(), OSError):  # which says that nothing can be written
+            found.append("one photo stopped all")
         written = _written(output)
         if not step.of_all and expected[trouble.photo.position] in written:
             found.append("something of the photo is on the disk")
