@@ -45,7 +45,7 @@ def plan_release(
     """
     paths = _checked(paths)
     folder = Path(output) if output is not None else _beside(paths)
-    _check_output(folder, paths)
+    check_output(folder, paths)
     if preview is not None:
         _check_preview(Path(preview), folder, paths, recursive)
     return Plan(photos_in(paths, recursive), folder)
@@ -103,7 +103,7 @@ def _beside(paths: Sequence[str | Path]) -> Path:
     return path.parent / f"{path.name if os.path.isdir(path) else path.stem}-released"
 
 
-def _check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
+def check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
     """Nothing is there but an empty folder or an unfinished release; it lies in no input, and can be written."""
     try:
         if os.path.lexists(folder) and not (

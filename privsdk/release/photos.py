@@ -21,7 +21,7 @@ import numpy as np
 
 from privsdk.errors import CancelledError, OutputExistsError, PrivsdkError, Refusal, UnexpectedError, UsageError
 from privsdk.noise import check_key
-from privsdk.planning import RECORD, UNFINISHED, plan_release
+from privsdk.planning import RECORD, UNFINISHED, check_output, plan_release
 from privsdk.preview import MOST_PAIRS, sheet
 from privsdk.progress import Progress
 from privsdk.release.repeats import RELEASED_AT, had_by_another_filter
@@ -128,10 +128,17 @@ def release(
         "names": names,
         "format": format,
     }
-    unfinished = os.path.lexists(plan.output / UNFINISHED)
+    unfinished = False
+
+    def resume() -> bool:
+        nonlocal unfinished
+        check_output(plan.output, ())  # another process may have finished it since it was planned
+        unfinished = os.path.lexists(plan.output / UNFINISHED)
+        return unfinished
+
     with _as_one_of_ours(plan.output):
         ledger = Ledger(key, folder)
-        journal = Journal(key, plan.output, settings, unfinished, folder)
+        journal = Journal(key, plan.output, settings, resume, folder)
     try:
         run = _Run(privatizer, plan.output, key, ledger, journal, names, format, insist, plan.photos, known)
         with _as_one_of_ours(plan.output):

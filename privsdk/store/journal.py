@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +39,16 @@ class Journal:
     """The journal of one output folder, held by this process until :meth:`close` or :meth:`discard`."""
 
     def __init__(
-        self, key: bytes, output: Path, settings: Mapping[str, Any], resume: bool, folder: Path | None = None
+        self,
+        key: bytes,
+        output: Path,
+        settings: Mapping[str, Any],
+        resume: Callable[[], bool],
+        folder: Path | None = None,
     ) -> None:
-        """``settings`` (JSON) are all that the releases depend on; ``resume`` says that an unfinished release lies in
-        ``output``; ``folder`` as in :func:`privsdk.store.folder.data_folder`.
+        """``settings`` (JSON) are all that the releases depend on; ``resume``, asked once no other process works on
+        ``output``, says whether an unfinished release lies there; ``folder`` as in
+        :func:`privsdk.store.folder.data_folder`.
 
         Raises UsageError where another process is working on ``output``, OutputExistsError where the unfinished release
         had other settings or is not known here, and StoreError where the journal cannot be used.
@@ -55,7 +61,12 @@ class Journal:
             place.mkdir(mode=0o700, exist_ok=True)
             self._path = place / f"{name}.sqlite"
             self._connection = self._locked()
-            self.run = self._begun(self.keyed("settings", json.dumps(settings, sort_keys=True)), resume)
+            try:
+                resuming = resume()
+            except BaseException:
+                self.discard()
+                raise
+            self.run = self._begun(self.keyed("settings", json.dumps(settings, sort_keys=True)), resuming)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
 
@@ -132,7 +143,7 @@ class Journal:
             self._connection.execute("INSERT INTO run VALUES (?, ?)", known)
         self._connection.execute("COMMIT")
         if known is None or known[1] != settings:
-            self._connection.close()
+            self.discard() if known is None else self.close()
             why = "of which nothing is known here" if known is None else "with other settings"
             raise OutputExistsError(
                 f"{self._output} holds an unfinished release {why}: finish that one with the same command, or move it "

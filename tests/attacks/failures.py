@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle, product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -153,11 +153,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the way; ``of_all`` says that it is taken for all photos at once."""
+    """One step of the way; ``of`` says whether it is one photo's, or of the disk, which may stop all, or of all."""
 
     name: str
     fails: Callable[[Trouble], AbstractContextManager[None]]
-    of_all: bool = False
+    of: Literal["one", "disk", "all"] = "one"
+
+    def may_stop_all(self, error: Exception) -> bool:
+        return self.of == "all" or (self.of == "disk" and isinstance(error, OSError))
 
 
 def _is_folder(descriptor: int) -> bool:
@@ -173,32 +176,34 @@ def _is_mark_or_part(path: Any, *_: Any, **__: Any) -> bool:
 
 
 STEPS = (
-    Step("making the folder", lambda all: all.at(Path, "mkdir", lambda path, **_: path.name == "output"), of_all=True),
-    Step("marking it unfinished", lambda all: all.at(os, "open", _is_mark_or_part), of_all=True),
-    Step("looking up what is done", lambda all: all.in_the_journal("execute", "SELECT samples"), of_all=True),
+    Step("making the folder", lambda all: all.at(Path, "mkdir", lambda path, **_: path.name == "output"), "all"),
+    Step("marking it unfinished", lambda all: all.at(os, "open", _is_mark_or_part), "all"),
+    Step("looking up what is done", lambda all: all.in_the_journal("execute", "SELECT samples"), "all"),
     Step("reading", lambda one: one.at(images, "read_regular", lambda path, _: path == one.photo.path)),
     Step("parsing", lambda one: one.at(images.parsing, "parsed", lambda photo, _: photo == one.photo.content)),
     Step("detecting", lambda one: one.at(faces.Detector, "find", lambda _, image: _equal(image, one.photo.pixels))),
     Step("aligning", lambda one: one.at(faces, "align", lambda image, _: _equal(image, one.photo.pixels))),
     Step("labels", lambda one: one.at(photos._Run, "_labels_of", lambda _, place, __: place == one.photo.position)),
-    Step("ledger", lambda one: one.at(Ledger, "_entered", lambda _, __, digest, *___: digest == one.photo.digest)),
+    Step(
+        "ledger", lambda one: one.at(Ledger, "_entered", lambda _, __, digest, *___: digest == one.photo.digest), "disk"
+    ),
     Step("encoding", lambda one: one.at(Codec, "encode", lambda _, samples: one.photo.is_among(samples))),
     Step("perturbing", lambda one: one.within(AT_WORK, FlowFilter, "perturb")),
     Step("decoding", lambda one: one.within(AT_WORK, Codec, "decode")),
     Step("looking for the original", lambda one: one.within(AT_WORK, Privatizer, "_as_it_was")),
     Step("encoding the file", lambda one: one.within(WRITING, images, "to_bytes")),
-    Step("making a temporary file", lambda one: one.within(WRITING, os, "open", _is_part)),
-    Step("writing", lambda one: one.within(WRITING, os, "fdopen")),
-    Step("time", lambda one: one.within(WRITING, os, "utime")),
-    Step("fsync", lambda one: one.within(WRITING, os, "fsync", lambda file: not _is_folder(file))),
-    Step("rename", lambda one: one.within(WRITING, os, "replace")),
-    Step("fsync of the folder", lambda one: one.within(WRITING, os, "fsync", _is_folder)),
-    Step("journal", lambda all: all.in_the_journal("executemany", "INSERT"), of_all=True),
-    Step("composing the record", lambda all: all.at(photos._Run, "_record"), of_all=True),
-    Step("making the record's file", lambda all: all.within(ENDING, os, "open", _is_part), of_all=True),
-    Step("fsync of the record", lambda all: all.within(ENDING, os, "fsync"), of_all=True),
-    Step("rename of the record", lambda all: all.within(ENDING, os, "replace"), of_all=True),
-    Step("taking the mark away", lambda all: all.at(Path, "unlink", lambda path, **_: path.name == UNFINISHED), True),
+    Step("making a temporary file", lambda one: one.within(WRITING, os, "open", _is_part), "disk"),
+    Step("writing", lambda one: one.within(WRITING, os, "fdopen"), "disk"),
+    Step("time", lambda one: one.within(WRITING, os, "utime"), "disk"),
+    Step("fsync", lambda one: one.within(WRITING, os, "fsync", lambda file: not _is_folder(file)), "disk"),
+    Step("rename", lambda one: one.within(WRITING, os, "replace"), "disk"),
+    Step("fsync of the folder", lambda one: one.within(WRITING, os, "fsync", _is_folder), "disk"),
+    Step("journal", lambda all: all.in_the_journal("executemany", "INSERT"), "all"),
+    Step("composing the record", lambda all: all.at(photos._Run, "_record"), "all"),
+    Step("making the record's file", lambda all: all.within(ENDING, os, "open", _is_part), "all"),
+    Step("fsync of the record", lambda all: all.within(ENDING, os, "fsync"), "all"),
+    Step("rename of the record", lambda all: all.within(ENDING, os, "replace"), "all"),
+    Step("taking the mark away", lambda all: all.at(Path, "unlink", lambda path, **_: path.name == UNFINISHED), "all"),
 )
 
 
@@ -258,10 +263,10 @@ def _wrong(
     except Exception as error:  # noqa: BLE001 - which it is, is the question
         if not isinstance(error, PrivsdkError):
             found.append("an error that is none of ours")
-        if not step.of_all and not isinstance(trouble.kind(), OSError):  # which says that nothing can be written
+        if not step.may_stop_all(trouble.kind()):
             found.append("one photo stopped all")
         written = _written(output)
-        if not step.of_all and expected[trouble.photo.position] in written:
+        if step.of != "all" and expected[trouble.photo.position] in written:
             found.append("something of the photo is on the disk")
         if not {*written} <= {*expected}:
             found.append("something that is none of an undisturbed release is on the disk")
@@ -275,7 +280,7 @@ def _wrong(
         went_on = False
     else:
         refusals = [result for result in results if isinstance(result, Refusal)]
-        if step.of_all and trouble.raised:
+        if step.of == "all" and trouble.raised:
             found.append("an error is passed over")
         if refusals and [refusal.position for refusal in refusals] != [trouble.photo.position]:
             found.append("others were refused")

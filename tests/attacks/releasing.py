@@ -174,11 +174,13 @@ class Place:
     def complaints(self, undisturbed: Undisturbed, parts: bool = False) -> list[str]:
         """What is wrong here, whatever happened; ``parts`` allows files that were being written."""
         found = []
-        names = sorted(os.listdir(self.output)) if self.output.exists() else []
+        names, kept = (os.listdir(folder) if folder.exists() else [] for folder in (self.output, self.home))
+        if not parts and any(PART.fullmatch(name) for name in (*names, *kept)):
+            found.append("a temporary file stays")
         for name in names:
             if PART.fullmatch(name):
-                found += [] if parts else ["a temporary file stays in the output"]
-            elif name not in (RECORD, UNFINISHED) and not RELEASED.fullmatch(name):
+                continue
+            if name not in (RECORD, UNFINISHED) and not RELEASED.fullmatch(name):
                 found.append(f"{name} in the output")
             elif name != UNFINISHED and int((self.output / name).stat().st_mtime) != RELEASED_AT:
                 found.append("a released file tells when it was written")
@@ -210,7 +212,8 @@ class Place:
         """What the data folder holds of a release that is done."""
         stored = {path.relative_to(self.home).as_posix() for path in self.home.rglob("*")}
         stray = sorted(stored - {KEY_NAME, LEDGER_NAME, "unfinished-releases"})
-        return [f"the data folder keeps {re.sub('[0-9a-f]{16,}', '*', name)}" for name in stray]
+        kinds = [re.sub("[0-9a-f]{16,}", "*", name) for name in stray if not PART.fullmatch(name)]
+        return [f"the data folder keeps {kind}" for kind in kinds]
 
     def recorded(self) -> list[str] | None:
         """The names of released files in the record; None where it is damaged."""
