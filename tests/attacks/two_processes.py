@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -143,10 +144,19 @@ def _take_no_lock() -> None:
     Journal._locked = unlocked
 
 
+class _Slow(sqlite3.Connection):
+    """One that rests between what it has asked and what it enters, so that few rounds are enough to meet another."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql.startswith("INSERT OR IGNORE INTO filtered"):
+            time.sleep(0.3)
+        return super().execute(sql, parameters)
+
+
 def _begin_no_transaction() -> None:
     @contextmanager
     def separately(self: Ledger) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None, factory=_Slow)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # else it is so slow that somebody would notice
             yield connection
 
