@@ -35,11 +35,11 @@ class FlowFilter:
         z~  = g^-1(f^-1(e'; s'_p, t))                then Newton steps until its scores are s'_p and t
 
     The draw is the private scores of one of the 64 entries of ``population`` whose utility scores are nearest
-    t, m(t) the mean of those.  ``population`` is float32 [M, K], scores that go together as people's do; in it, as in
-    ``scores``, the first ``private`` columns are the scores of private labels.  Newton steps hold the labels of one
-    score; of a label of many classes the inverse alone decides, since a small latent has not room for all of them.
-    Latent dimensions that the encoder leaves unused are released as fresh N(0, 1) noise.  No private label is needed
-    at a release.
+    t, the first of them behind a random place, and m(t) the mean of those; neither knows s_p but by t.  ``population``
+    is float32 [M, K], scores that go together as people's do; in it, as in ``scores``, the first ``private`` columns
+    are the scores of private labels.  Newton steps hold the labels of one score; of a label of many classes the inverse
+    alone decides, since a small latent has not room for all of them.  Latent dimensions that the encoder leaves unused
+    are released as fresh N(0, 1) noise.  No private label is needed at a release.
     """
 
     kind: ClassVar[str] = "flow"
@@ -94,10 +94,13 @@ class FlowFilter:
         """The scores that the release shall have, borrowed private ones first: float32 [N, K]."""
         blur = (2 * noise.uniforms(seeds, len(self.fair_score.tables), "fair score") - 1).astype(np.float32)
         fair = self.fair_score.fair(scores, blur)
-        borrowed = nearest(self.population[:, self.private :], fair, self.population[:, : self.private])
-        position = (noise.uniform(seeds, "draw") * borrowed.shape[1]).astype(np.int64)
-        draw = borrowed[np.arange(len(borrowed)), position]
-        mixed = (1 - self.a) * borrowed.mean(axis=1) + self.a * draw
+        places = nearest(self.population[:, self.private :], fair)
+        # The first of them from a random place in the population on, which is a circle.  Which of 64 in order it is
+        # would say the same, but with one of them exchanged for another, as the last bit of t decides, all would move.
+        start = noise.uniform(seeds, "draw") * len(self.population)
+        first = np.mod(places - start[:, None], len(self.population)).argmin(axis=1)
+        borrowed = self.population[places, : self.private]
+        mixed = (1 - self.a) * borrowed.mean(axis=1) + self.a * borrowed[np.arange(len(first)), first]
         return np.concatenate([mixed, fair], axis=1, dtype=np.float32)
 
     def onto(self, z: Floats, target: Floats) -> Floats:
@@ -144,12 +147,18 @@ class FlowFilter:
         )
 
 
-def nearest(known: Floats, wanted: Floats, values: Floats) -> Floats:
-    """The ``values`` [M, P] of the rows of ``known`` [M, V] nearest to each of ``wanted``: [N, 64, P]."""
+def nearest(known: Floats, wanted: Floats) -> NDArray[np.int64]:
+    """The 64 rows of ``known`` [M, V] nearest to each of ``wanted`` [N, V]: [N, 64], in their order.
+
+    Of rows that are as near, the first are taken, so that every implementation takes the same.
+    """
     neighbours = min(NEIGHBOURS, len(known))
     chosen = np.empty((len(wanted), neighbours), np.int64)
     for start in range(0, len(wanted), 256):
         block = wanted[start : start + 256]
         distance = sum((block[:, None, column] - known[:, column]) ** 2 for column in range(known.shape[1]))
-        chosen[start : start + 256] = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
-    return values[np.sort(chosen, axis=1)]
+        farthest = np.partition(distance, neighbours - 1, axis=1)[:, neighbours - 1 : neighbours]
+        within, at = distance < farthest, distance == farthest
+        at &= np.cumsum(at, axis=1) <= neighbours - within.sum(axis=1, keepdims=True)
+        chosen[start : start + 256] = np.nonzero(within | at)[1].reshape(len(block), neighbours)
+    return chosen

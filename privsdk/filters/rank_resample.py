@@ -94,8 +94,7 @@ class RankResample:
     def targets(self, scores: Floats, own: Classes, seeds: NDArray[np.uint64]) -> Floats:
         """The scores that the release shall have, float32 [N, K], of people with ``scores`` of classes ``own`` [N]."""
         kept = scores[:, self._private :]
-        classes = self.classes[:, None].astype(np.float32)
-        alike = nearest(self.population[:, self._private :], kept, classes)[:, :, 0].astype(np.int64)
+        alike = self.classes[nearest(self.population[:, self._private :], kept)]
         position = (noise.uniform(seeds, "entered class") * alike.shape[1]).astype(np.int64)
         entered = alike[np.arange(len(alike)), position]
 
@@ -151,7 +150,7 @@ class RankResample:
     def _people(self, one: int, kept: Floats) -> Floats:
         """The private scores of the people of class ``one`` whose utility scores are nearest ``kept``: [N, 64, P]."""
         of_class = self.population[self.classes == one]
-        return nearest(of_class[:, self._private :], kept, of_class[:, : self._private])
+        return of_class[nearest(of_class[:, self._private :], kept), : self._private]
 
     def _own(self, one: int, scores: Floats) -> Floats:
         """The log-odds of class ``one`` in scores [..., K]: [...]."""
