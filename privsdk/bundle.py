@@ -356,7 +356,9 @@ def _check_files(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Non
         if name not in manifest["files"]:
             raise BundleError(f"{MANIFEST} does not list {name}: export it again")
     for name, entry in manifest["files"].items():
-        content = files[name]
+        content = files.get(name)
+        if content is None:
+            raise BundleError(f"{name}, which {MANIFEST} lists, is not there: get the bundle again")
         if len(content) != entry["bytes"]:
             raise BundleError(f"{name} has {len(content)} bytes, not {entry['bytes']}: get the bundle again")
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:

@@ -103,6 +103,14 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         Bundle.open(folder)
 
 
+def test_so_is_one_that_was_not_handed_over(folder: Path) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    manifest = files.pop("manifest.json")
+    del files["scores.safetensors"]
+    with pytest.raises(BundleError, match=r"scores\.safetensors, which manifest\.json lists, is not there"):
+        Bundle(manifest, files)
+
+
 @pytest.mark.parametrize("name", REQUIRED_FILES)
 def test_a_file_that_is_not_listed_as_required_is_named(folder: Path, name: str) -> None:
     change_manifest(folder, lambda manifest: manifest["files"].pop(name))

@@ -240,7 +240,11 @@ def test_save_and_load(bundle: MadeUpBundle, flow_filter: FlowFilter) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"a": 5.0}, {"rho": 0.0}, {"rho": 7.0}, {"private": 2}, {"private": 0}, {"private": float("inf")}]
+    "wrong",
+    [
+        *({"a": 5.0}, {"rho": 0.0}, {"rho": 7.0}, {"private": 2}, {"private": 0}, {"private": float("inf")}),
+        {"private": 10**15},  # and no list so long is made to find that out
+    ],
 )
 def test_settings_that_no_fit_gives_are_refused(flow_filter: FlowFilter, wrong: dict) -> None:
     with pytest.raises(PrivatizerError, match="fit it again"):

@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 # points to points would tell who they are; what is blurred costs the utility label next to nothing.
 BLUR = 0.05
 LEAST_NEEDED = 1e-3
+LEAST_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def balanced(ranks: NDArray[np.float64], weights: Floats, tables: Floats) -> NDA
     grid = np.linspace(0, 1, tables.shape[1])
     found = np.zeros(len(ranks))
     for about, table in zip(weights.T, tables, strict=True):
-        rows = np.flatnonzero(about > 1e-4)
+        rows = np.flatnonzero(about > LEAST_WEIGHT)
         found[rows] += about[rows] * np.interp(ranks[rows], grid, table)
     return np.clip(found, 0, 1)
 

@@ -60,7 +60,8 @@ class FlowFilter:
         hidden = [column for own in self.fair_score.private for column in own]
         if (
             sorted(columns) != list(range(known))
-            or hidden != list(range(self.private))
+            or hidden != list(range(len(hidden)))
+            or len(hidden) != self.private
             or len(hidden) + len(self.fair_score.tables) != known
             or not (0 <= self.a <= 1 and 0 < self.rho <= 1)
         ):

@@ -60,7 +60,8 @@ class RankResample:
             and self.population.shape[1] > self._private
             and self.scores.fits(len(self.used), self.population.shape[1])
             and self.classes.shape == (len(self.population),)
-            and np.array_equal(np.unique(self.classes), np.arange(self.private_classes))
+            and len(there := np.unique(self.classes)) == self.private_classes
+            and np.array_equal(there, np.arange(len(there)))
         )
         if not fitting:
             raise PrivatizerError(
