@@ -441,6 +441,24 @@ def audit(
 
 
 @app.command()
+def to_onnx(
+    privatizer: Annotated[Path, typer.Argument(metavar="PRIVATIZER", help="A file that `privsdk fit` saved.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.onnx", help="Where the graph goes.")],
+    bundle: Annotated[
+        str | None, typer.Option(help="Its encoder bundle, where it is none that ships: a folder.")
+    ] = None,
+) -> None:
+    """Make one ONNX graph of a privatizer, for hosts without Python: encode, filter, decode.
+
+    It tells the wish, as the privatizer does: keep it on the device.
+    """
+    with _errors_in_words():
+        opened = None if bundle is None else privsdk.Bundle.open(bundle)
+        privsdk.Privatizer.load(privatizer, opened).save_onnx(output)
+        _say(f"{output}: {output.stat().st_size:,} bytes; docs/hosts.md has hosts that run it.")
+
+
+@app.command()
 def bundles(as_json: JsonOption = False) -> None:
     """List the encoder bundles that ship, and their figures."""
     with _errors_in_words():

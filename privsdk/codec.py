@@ -46,7 +46,7 @@ class Codec:
     thread.
 
     ``encoder``: ``samples`` uint8 [N, *sample_shape] to ``mean``, ``log_variance`` float32 [N, Z];
-    ``decoder``: ``latents`` float32 [N, Z] to ``samples`` uint8 [N, *sample_shape].
+    ``decoder``: ``latents`` float32 [N, Z] to ``samples`` uint8 [N, *sample_shape].  Both are ONNX files.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Codec:
         self.latent_size = latent_size
         sample = ("uint8", sample_shape)
         latent = ("float32", (latent_size,))
+        self.encoder, self.decoder = encoder, decoder
         # Both before a session is made of either.
         graphs.check("encoder.onnx", encoder, {"samples": sample}, {"mean": latent, "log_variance": latent})
         graphs.check("decoder.onnx", decoder, {"latents": latent}, {"samples": sample})

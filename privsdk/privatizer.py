@@ -18,7 +18,7 @@ from privsdk import filters, noise
 from privsdk.arrays import Arrays, pack, unpack
 from privsdk.bundle import LARGEST_FILE, UNKNOWN_GAP, Bundle, bundles, is_number
 from privsdk.codec import Floats, Latents, Pixels
-from privsdk.errors import NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
+from privsdk.errors import MissingExtraError, NotReachedError, OutputExistsError, PrivatizerError, Refusal, UsageError
 from privsdk.files import read_regular
 from privsdk.filters import posterior
 from privsdk.immutable import Immutable
@@ -285,12 +285,24 @@ class Privatizer(Immutable):
         """Write the privatizer to a file, without the bundle.  Raises OutputExistsError, and UsageError where
         it cannot.
         """
+        _write(Path(path), self.to_bytes())
+
+    def save_onnx(self, path: str | Path) -> None:
+        """Write :meth:`to_onnx` to a file.  Raises what that does, OutputExistsError, and UsageError where it
+        cannot.
+        """
+        _write(Path(path), self.to_onnx())
+
+    def to_onnx(self) -> bytes:
+        """Encoder, filter and decoder as one ONNX graph, for hosts without Python: see :func:`privsdk.to_onnx.to_onnx`.
+
+        Raises MissingExtraError without the extra ``onnx``, and UsageError for a filter that has no graph.
+        """
         try:
-            write_new(Path(path), self.to_bytes())
-        except FileExistsError as error:
-            raise OutputExistsError(f"{path} exists already: choose another name, or take it away") from error
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+            from privsdk.to_onnx import to_onnx
+        except ImportError as error:
+            raise MissingExtraError(f"a graph needs {error.name}: pip install 'privsdk[onnx]'") from error
+        return to_onnx(self)
 
     @classmethod
     def load(cls, path: str | Path, bundle: Bundle | None = None, threads: int = 1) -> Privatizer:
@@ -436,6 +448,15 @@ class Privatizer(Immutable):
             raise PrivatizerError(f"its filter does not fit the bundle ({error}): fit it again") from error
         if refused:
             raise PrivatizerError(f"its filter does not work ({refused[0].detail}): fit it again")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_new(path, data)
+    except FileExistsError as error:
+        raise OutputExistsError(f"{path} exists already: choose another name, or take it away") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _not_privatized(detail: str) -> Refusal:

@@ -117,6 +117,7 @@ RULES = (
     Never(
         "what only an audit needs stays there", "privsdk", ("skimage", "umap", "jinja2", "dlib"), ("privsdk.auditing",)
     ),
+    Never("graphs are made in to_onnx", "privsdk", ("onnx", "spox"), ("privsdk.to_onnx",)),
     Never("one module touches Pillow", "privsdk", ("PIL", "pillow_heif"), ("privsdk.samples.images",)),
     Never("one module makes ONNX Runtime sessions", "privsdk", ("onnxruntime",), ("privsdk.runtime",)),
     Never("nothing imports the command line", "privsdk", ("privsdk.cli",), ("privsdk.__main__",)),

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from privsdk import Privatizer
 
-HEAVY = ("torch", "sklearn", "scipy", "onnx", "onnxscript", "matplotlib", "export")
+HEAVY = ("torch", "sklearn", "scipy", "onnx", "onnxscript", "spox", "matplotlib", "export")
 
 LOADED = """
 import json, sys
