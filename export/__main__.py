@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from export import bernoulli
+from export import bernoulli, steps
 from export.datasets import celeba, download
 from export.datasets.reading import digests
 from export.gaps import add_gaps
@@ -148,6 +148,17 @@ def pack_bundle(
     pack(settings, settings.images(out), out, bundle)
     if private_key is not None:
         print(sign(bundle, private_key))
+
+
+@app.command("steps")
+def training_steps(
+    folder: Annotated[
+        Path, typer.Option(resolve_path=True, help="Where they go; files there of those names are replaced.")
+    ] = Path("privsdk/fitting/engines/steps"),
+) -> None:
+    """Training steps as graphs, by which devices without torch fit; they are a part of privsdk, not of a bundle."""
+    for path in steps.write(folder):
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 @app.command("sign")

@@ -14,7 +14,7 @@ from export.latents import Posteriors
 from export.loop import Schedule, train
 from privsdk.filters.couplings import PublicFlow
 from privsdk.fitting.flows import CouplingFlow, FlowTraining, validation_loss
-from privsdk.fitting.flows import Schedule as FlowSchedule
+from privsdk.fitting.schedule import Schedule as FlowSchedule
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from privsdk.errors import PrivatizerError
 from privsdk.filters.divergences import Divergence
 from privsdk.fitting import fit
 from privsdk.fitting.asked import Asked, require_samples
+from privsdk.fitting.engines import Choice, resolved
 from privsdk.fitting.material import FitOn
 from privsdk.fitting.own_labels import names_of_own
 from privsdk.fitting.wish import resolve
@@ -41,6 +41,7 @@ class FitSettings:
     divergence: Divergence = "l2"
     scheme: Literal["dependable", "paper"] = "dependable"
     seed: int = 0
+    engine: Choice = "auto"
 
 
 def check_wish(
@@ -97,10 +98,9 @@ def fitted(
     wish = {
         "private": hidden,
         "utility": kept,
-        "settings": how,
-        "version": __version__,
         # Without torch another filter is fitted: it must not stay once torch is there.
-        "torch": find_spec("torch") is not None,
+        "settings": {**how, "engine": resolved(settings.engine, settings.method)},
+        "version": __version__,
     }
     kept_before = _loaded(cache.get(bundle.digest, wish), bundle)
     privatizer = kept_before or fit(bundle, hidden, kept, on_progress=on_progress, **how)

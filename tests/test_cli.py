@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from privsdk import Bundle, FitSettings, Privatizer, plan_release
 from privsdk.cli import app
+from privsdk.fitting.engines import resolved
 from privsdk.progress import ProgressText
 from privsdk.store.cache import Cache
 
@@ -286,15 +288,12 @@ def test_a_wish_that_was_fitted_before_is_not_fitted_again(work: Path) -> None:
 
 
 def put_in_cache(cache: Cache, bundle: Bundle, privatizer: Privatizer) -> None:
-    from dataclasses import asdict
-    from importlib.util import find_spec
-
+    settings = {name: value for name, value in asdict(FitSettings()).items() if name != "max_leakage"}
     wish: dict[str, Any] = {
         "private": ["Male"],
         "utility": ["Smiling"],
-        "settings": {name: value for name, value in asdict(FitSettings()).items() if name != "max_leakage"},
+        "settings": settings | {"engine": resolved("auto", "flow")},
         "version": "0.1.0",
-        "torch": find_spec("torch") is not None,
     }
     cache.put(bundle.digest, wish, privatizer.to_bytes())
 

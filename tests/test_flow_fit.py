@@ -17,6 +17,8 @@ from privsdk.errors import NotReachedError, UnknownLabelError, UnworkablePairErr
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.scores import clipped
 from privsdk.fitting import check, fit
+from privsdk.fitting.engines.by_torch import TorchEngine
+from privsdk.fitting.engines.closed_form import ClosedForm
 from privsdk.privatizer import Privatizer
 
 torch = pytest.importorskip("torch")
@@ -49,7 +51,7 @@ def test_fresh_attackers_find_little_and_utility_stays(bundle: MadeUpBundle, pri
     fresh = bundle.flow.inverse(rng.standard_normal((4000, 9), np.float32))
     labels = (rng.random(4000) < 1 / (1 + np.exp(-bundle.scores.scores(fresh)[:, 0]))).astype(np.float32)
     released = privatizer.filter.perturb(fresh, np.full_like(fresh, 0.02), np.arange(4000, dtype=np.uint64))
-    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
+    for attacker in (ClosedForm().attackers(0) | TorchEngine().attackers(0)).values():
         assert check.judge(attacker, released, labels).leakage < 0.6
 
 
@@ -166,17 +168,28 @@ def test_a_distortion_budget_is_held(bundle: Any, privatizer: Privatizer) -> Non
     assert held.filter.a < 1
 
 
-def test_without_torch_the_closed_form_is_fitted(tmp_path: Path) -> None:
-    script = """
+@pytest.mark.parametrize(
+    ("engine", "fitted_by", "method", "attackers"),
+    [
+        ("auto", "onnx", "flow", ["logistic", "mlp", "mlp standardised"]),
+        ("closed-form", "closed-form", "closed-form", ["logistic", "k-nearest neighbours"]),
+    ],
+)
+def test_without_torch_onnx_runtime_trains(
+    tmp_path: Path, engine: str, fitted_by: str, method: str, attackers: list[str]
+) -> None:
+    script = f"""
 import sys
 sys.modules["torch"] = None
 from a_bundle import made_up_bundle
 from privsdk.fitting import fit
-privatizer = fit(made_up_bundle(), "male", "smiling")
+privatizer = fit(made_up_bundle(), "male", "smiling", engine={engine!r})
 found = privatizer.record["check"]["private"]["Male"]
-assert privatizer.method == "closed-form", privatizer.method
+assert privatizer.method == {method!r}, privatizer.method
+assert privatizer.record["settings"]["engine"] == {fitted_by!r}, privatizer.record
+assert (privatizer.filter.code.couplings is None) == ({method!r} == "closed-form")
 assert found["leakage"] < 0.65, found
-assert found["strongest"] in ("logistic", "k-nearest neighbours"), found
+assert found["strongest"] in {attackers}, found
 assert privatizer.record["check"]["utility"]["Smiling"]["lost"] < 0.03, privatizer.record
 """
     here = Path(__file__).resolve().parent

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from privsdk.filters.couplings import Couplings, PublicFlow  # noqa: E402
-from privsdk.fitting.flows import CouplingFlow, FlowTraining, Schedule, validation_loss  # noqa: E402
+from privsdk.fitting.flows import CouplingFlow, FlowTraining, validation_loss  # noqa: E402
+from privsdk.fitting.schedule import Schedule  # noqa: E402
 
 
 def a_flow(size: int = 21, context: int = 0, couplings: int = 6, width: int = 32) -> CouplingFlow:

@@ -28,7 +28,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from privsdk.fitting.check import judge, torch_attackers
+from privsdk.fitting.check import judge
+from privsdk.fitting.engines.by_torch import TorchEngine
 from privsdk.fitting.minmax import budget as budgets
 from privsdk.fitting.minmax import draw, fit, fit_minmax, polish
 from privsdk.fitting.minmax.choice import gaussians, told
@@ -85,12 +86,12 @@ def two_gaussians(count: int, seed: int) -> FitData:
 
 def leakage(z: NDArray[np.float32], data: FitData) -> float:
     """Of the strongest of attackers trained afresh on half of ``z`` and judged on the other, both ways."""
-    attackers = [*torch_attackers(11).values(), gaussians]
+    attackers = [*TorchEngine().attackers(11).values(), gaussians]
     return max(judge(attacker, z, data.private, data.private_classes).leakage for attacker in attackers)
 
 
 def kept(z: NDArray[np.float32], data: FitData) -> float:
-    return judge(torch_attackers(11)["logistic"], z, data.utility[:, 0]).leakage
+    return judge(TorchEngine().attackers(11)["logistic"], z, data.utility[:, 0]).leakage
 
 
 def shortened(recipe: Recipe) -> Recipe:
@@ -150,7 +151,7 @@ def test_an_attacker_that_reads_spreads_has_a_part_in_the_choice() -> None:
     rng = np.random.default_rng(0)
     data = two_gaussians(2000, 0)
     data.mean[:, 0] = rng.normal(size=2000) * np.where(data.private, 2, 1)
-    assert judge(torch_attackers(0)["logistic"], data.mean, data.private).leakage < 0.56
+    assert judge(TorchEngine().attackers(0)["logistic"], data.mean, data.private).leakage < 0.56
     nothing = LinearFilter(np.zeros((4, 4), np.float32), np.zeros((2, 4), np.float32), data.used, "l2", 1.0, 0.0)
     leaked, still_told = told(nothing, data, 0)
     assert leaked > 0.68

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 import privsdk
 from privsdk import Bundle, Latents, NotReachedError, Privatizer, UnknownLabelError, UnworkablePairError, UsageError
 from privsdk.fitting import check, fit
+from privsdk.fitting.engines.by_torch import TorchEngine
+from privsdk.fitting.engines.closed_form import ClosedForm
 from privsdk.fitting.own_check import warnings
 from privsdk.fitting.own_labels import Extended, OwnLabel, standard_error
 
@@ -51,7 +53,7 @@ def assert_hidden(
     """Attackers of all families find the private label in the latents of others, not in releases of them."""
     seeds = np.arange(len(others), dtype=np.uint64)
     released = privatizer.filter.perturb(others.mean, others.variance, seeds)
-    for attacker in (check.numpy_attackers() | check.torch_attackers(0)).values():
+    for attacker in (ClosedForm().attackers(0) | TorchEngine().attackers(0)).values():
         assert check.judge(attacker, others.mean, private).leakage > 0.9
         assert check.judge(attacker, released, private).leakage < most
     assert check.judge(check.numpy_logistic, released, utility).accuracy > 0.9

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.errors import MissingExtraError
 from privsdk.filters import Filter
 from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked, require_samples
 from privsdk.fitting.default import fit_flow
+from privsdk.fitting.engines import Choice, Engine, engine_for
+from privsdk.fitting.engines.closed_form import ClosedForm
 from privsdk.fitting.material import FitBundle, FitOn, Material, gather, own_samples
 from privsdk.fitting.own_check import calibration, findings, releases_of_unseen, warnings, widen_gaps
 from privsdk.fitting.own_labels import Extended, learn, names_of_own
 from privsdk.fitting.wish import Wish, resolve
 from privsdk.progress import Progress
-from privsdk.store.torch_home import keep_torch_at_home
 
 if TYPE_CHECKING:
     from privsdk.bundle import Bundle
@@ -32,10 +29,6 @@ if TYPE_CHECKING:
     from privsdk.privatizer import Privatizer
 
 __all__ = ["fit"]
-
-# The matrices are small: a second thread makes a fit longer, and much longer where somebody else needs the core.
-THREADS = 1
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def fit(
@@ -58,12 +51,12 @@ def fit(
     form: Literal["linear", "nonlinear"] = "nonlinear",
     divergence: Divergence = "l2",
     scheme: Literal["dependable", "paper"] = "dependable",
+    engine: Choice = "auto",
 ) -> Privatizer:
     """Fits a filter that hides ``private`` and keeps ``utility``, one or several of ``bundle.attributes`` or of the
     user's own ``labels``.
 
-    ``method="flow"`` takes the scores out of the latent's code and puts a borrowed and a fair one in; where torch
-    is not installed its parts with a closed form are used, and the privatizer says ``method="closed-form"``.
+    ``method="flow"`` takes the scores out of the latent's code and puts a borrowed and a fair one in.
     ``method="minmax"`` is the paper's filter, trained against adversaries; ``label_aware``, ``form``, ``divergence``
     and ``scheme`` (how it is trained: dependably, or as published) are for it alone.
 
@@ -88,13 +81,16 @@ def fit(
       "own" ones alone (a thousand at least, sixty of each class; the check is then of own ones too, also of those that
       taught a label), or on "public" ones alone, so that own samples only teach labels and say how well scores
       are calibrated.
-    - the same ``seed`` gives the same filter.
+    - ``engine`` trains what has no closed form, and the attackers of the check: "torch", "onnx" (by ONNX Runtime, which
+      is always there) or, as "auto", the first of them that is installed.  They draw other random numbers, and their
+      filters differ as two seeds' do.  "closed-form" leaves the couplings out, and the privatizer says that method.
+    - the same ``seed`` and engine give the same filter.
 
     :raises UnknownLabelError: a name is none of the bundle's attributes, and no labels of it are given.
     :raises UnworkablePairError: a label is both private and utility, or has one class only, or fewer than ten samples
         of a class that the bundle does not know.
     :raises UsageError: an argument is out of its range, or belongs to the other method.
-    :raises MissingExtraError: "minmax" without torch.
+    :raises MissingExtraError: "minmax" or the engine "torch" without torch.
     :raises NotReachedError: ``budget`` or ``max_leakage`` was not reached, or fresh attackers read a private label
         in the code, or own samples tell nothing of a label of their own.
     """
@@ -105,16 +101,16 @@ def fit(
     require_samples(fit_on, 0 if data is None else len(data))
     names = names_of_own(bundle, (private, utility, keep), labels or ())
     wish = resolve(private, utility, (*bundle.attributes, *names), bundle.groups, keep)
-    asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed)
+    asked = Asked(method, fairness, a, rho, budget, max_leakage, label_aware, form, divergence, scheme, seed, engine)
     report: Progress = on_progress or (lambda stage, done, total: None)
-    with_torch = find_spec("torch") is not None
+    trainer = engine_for(engine, method)
     own = own_samples(bundle, wish, data, labels)
     learned = learn(bundle, wish, names, own, seed)
     known: FitBundle = Extended.of(bundle, learned, seed) if learned else bundle
     material = gather(known, wish, own, seed, fit_on)
-    with torch_as_it_was() if with_torch else nullcontext():
-        fitted, recorded = _fitted(known, wish, material, asked, with_torch, report)
-        attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
+    with trainer.ready():
+        fitted, recorded = _fitted(known, wish, material, asked, trainer, report)
+        attackers = trainer.attackers(seed)
         # The bundle's gaps are of the default filter, fitted with public latents.
         measured = method == "flow" and fit_on != "own"
         gaps = known.gaps if measured else dict.fromkeys(known.gaps, UNKNOWN_GAP)
@@ -134,7 +130,7 @@ def fit(
                 own,
                 seed,
                 fit_on,
-                lambda part, rest: _fitted(part, wish, rest, again, False, lambda stage, done, total: None)[0],
+                lambda part, rest: _fitted(part, wish, rest, again, ClosedForm(), lambda stage, done, total: None)[0],
                 report,
             )
             found["own_samples"] = findings(bundle, wish, learned, own, released, attackers, seed)
@@ -148,12 +144,12 @@ def fit(
             "(docs/frontier.md)."
         )
     record = {
-        "method": "closed-form" if method == "flow" and not with_torch else method,
+        "method": "closed-form" if trainer.name == "closed-form" else method,
         "private": list(wish.private),
         "utility": list(wish.utility),
         "own_labels": list(names),
         "label_aware": fitted.label_aware,
-        "settings": {**recorded, "max_leakage": max_leakage, "fit_on": fit_on, "seed": seed},
+        "settings": {**recorded, "engine": trainer.name, "max_leakage": max_leakage, "fit_on": fit_on, "seed": seed},
         "check": found,
         "seconds": time.perf_counter() - begun,
     }
@@ -164,11 +160,11 @@ def fit(
 
 
 def _fitted(
-    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
+    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, trainer: Engine, report: Progress
 ) -> tuple[Filter, dict[str, Any]]:
     """The filter, and how it was made for the record."""
     if asked.method == "flow":
-        return fit_flow(bundle, wish, material, asked, with_torch, report)
+        return fit_flow(bundle, wish, material, asked, trainer, report)
     from privsdk.fitting.minmax import fit_minmax
 
     data = material.for_minmax(wish, bundle.used)
@@ -180,25 +176,3 @@ def _fitted(
         "scheme": asked.scheme,
         "budget": asked.budget,
     }
-
-
-@contextmanager
-def torch_as_it_was() -> Iterator[None]:
-    """One thread for torch while a filter is fitted; its threads and random state are restored."""
-    try:
-        import torch
-    except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
-        raise MissingExtraError(
-            f"torch is there but cannot be loaded ({error}): install it again, or uninstall it to fit in closed form"
-        ) from error
-
-    keep_torch_at_home()
-    # Threads and random state are the process's: of two fits at once the second would restore those of the first.
-    with _ONE_AT_A_TIME:
-        before = torch.get_num_threads()
-        torch.set_num_threads(THREADS)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                yield
-        finally:
-            torch.set_num_threads(before)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from numbers import Real
 from typing import Literal, get_args
 
-from privsdk.errors import MissingExtraError, UsageError
+from privsdk.errors import UsageError
 from privsdk.filters.divergences import DIVERGENCES, Divergence
+from privsdk.fitting.engines import Choice, resolved
 from privsdk.fitting.material import FitOn
 
 # Of fewer own samples only a handful show how fifty dimensions of code lie where a score is high, or low.
@@ -41,6 +41,7 @@ class Asked:
     divergence: Divergence
     scheme: Literal["dependable", "paper"]
     seed: int
+    engine: Choice = "auto"
 
     def __post_init__(self) -> None:
         if self.method not in ("flow", "minmax"):
@@ -65,8 +66,7 @@ class Asked:
             raise UsageError(f"there is no divergence {self.divergence!r}: choose one of {', '.join(DIVERGENCES)}")
         if self.scheme not in ("dependable", "paper"):
             raise UsageError(f"there is no scheme {self.scheme!r}: choose 'dependable' or 'paper'")
-        if self.method == "minmax" and find_spec("torch") is None:
-            raise MissingExtraError("method='minmax' needs torch: pip install 'privsdk[fit]', or use method='flow'")
+        resolved(self.engine, self.method)
         if self.fairness is not None and not 0 <= self.fairness < float("inf"):
             raise UsageError(f"fairness is {self.fairness}: it is 0 or more")
         if not 0 <= self.a <= 1:

@@ -221,35 +221,6 @@ def auroc(said: Floats, labels: NDArray[Any]) -> float:
     return float(above / (count * (len(labels) - count)))
 
 
-def torch_attackers(seed: int) -> dict[str, Attacker]:
-    """Logistic regression, and a network with two hidden layers on raw and on standardised latents."""
-    import torch
-
-    from privsdk.fitting import classifiers
-
-    def logistic(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
-        z, judged = standardised(z, judged)
-        model = classifiers.train_logistic(torch.from_numpy(z), torch.from_numpy(labels), classes)
-        with torch.no_grad():
-            return model(torch.from_numpy(judged)).numpy()
-
-    def network(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
-        model = classifiers.train_mlp(torch.from_numpy(z), torch.from_numpy(labels), classes, seed)
-        with torch.no_grad():
-            return model(torch.from_numpy(judged)).numpy()
-
-    def network_standardised(z: Floats, labels: Classes, classes: int, judged: Floats) -> Floats:
-        z, judged = standardised(z, judged)
-        return network(z, labels, classes, judged)
-
-    return {"logistic": logistic, "mlp": network, "mlp standardised": network_standardised}
-
-
-def numpy_attackers() -> dict[str, Attacker]:
-    """Logistic regression and 30 nearest neighbours."""
-    return {"logistic": numpy_logistic, "k-nearest neighbours": nearest_neighbours}
-
-
 def numpy_logistic(z: Floats, labels: Classes, classes: int, judged: Floats, decay: float = 1e-3) -> Floats:
     """Logistic regression of each class against the rest by Newton's method (iteratively reweighted least squares)."""
     z, judged = standardised(z, judged)

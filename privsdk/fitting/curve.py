@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +11,11 @@ from numpy.typing import NDArray
 
 from privsdk.filters.flow import FlowFilter
 from privsdk.fitting import check as checking
-from privsdk.fitting import torch_as_it_was
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.check import Attacker, auroc
 from privsdk.fitting.default import learn
 from privsdk.fitting.dials import apart, by_utility, distortion
+from privsdk.fitting.engines import engine_for
 from privsdk.fitting.fair_score import Candidate
 from privsdk.fitting.material import Part, gather
 from privsdk.fitting.wish import Wish, resolve
@@ -104,14 +102,14 @@ def curve(
     wish = resolve(private, utility, bundle.attributes, bundle.groups, keep)
     Asked("flow", fairness, a, 1.0, None, None, False, "nonlinear", "l2", "dependable", seed)
     report: Progress = on_progress or (lambda stage, done, total: None)
-    with_torch = find_spec("torch") is not None
     material = gather(bundle, wish, None, seed)
     part = material.check[: checking.ROWS]
     rng = np.random.default_rng([seed, 3])
     draws = np.random.default_rng([seed, 5]).integers(0, 2**63, len(part), dtype=np.uint64)
-    with torch_as_it_was() if with_torch else nullcontext():
-        parts = learn(bundle, wish, material, seed, rng, with_torch, report)
-        attackers = checking.torch_attackers(seed) if with_torch else checking.numpy_attackers()
+    trainer = engine_for("auto", "flow")
+    with trainer.ready():
+        parts = learn(bundle, wish, material, seed, rng, trainer, report)
+        attackers = trainer.attackers(seed)
         unfiltered = _accuracies(attackers, part.draw(rng), part, wish)
 
         def point(choice: Candidate, rho: float) -> Point:

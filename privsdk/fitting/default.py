@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from privsdk.filters.code import CodeFlow, ConditionalAffine, context
 from privsdk.filters.flow import FlowFilter
 from privsdk.filters.joint_scores import JointScores
-from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.dials import Parts, apart, by_leakage, by_utility, distortion, within_budget
+from privsdk.fitting.engines.engine import FOR_CLASSES, PLAIN, Engine
 from privsdk.fitting.fair_score import Candidates
 from privsdk.fitting.material import FitBundle, Material, Part
 from privsdk.fitting.wish import Wish
@@ -28,16 +28,16 @@ POPULATION = 4096
 
 
 def fit_flow(
-    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, with_torch: bool, report: Progress
+    bundle: FitBundle, wish: Wish, material: Material, asked: Asked, engine: Engine, report: Progress
 ) -> tuple[FlowFilter, dict[str, Any]]:
     """The filter, and what was chosen on the way for the record."""
     validation = material.validation
     rng = np.random.default_rng([asked.seed, 3])
-    parts = learn(bundle, wish, material, asked.seed, rng, with_torch, report)
+    parts = learn(bundle, wish, material, asked.seed, rng, engine, report)
     seeds = rng.integers(0, 2**63, len(validation), dtype=np.uint64)
     recorded: dict[str, Any] = {}
     if asked.budget == "auto":
-        attackers = checking.torch_attackers(asked.seed) if with_torch else checking.numpy_attackers()
+        attackers = engine.attackers(asked.seed)
         aim, checked = float(asked.max_leakage or 1), len(material.check)
         trial = by_leakage(parts, validation, checked, seeds, wish, aim, attackers, bundle.gaps, report)
         chosen, fitted = trial.choice, parts.filter(trial.choice, trial.a, trial.rho)
@@ -71,13 +71,13 @@ def learn(
     material: Material,
     seed: int,
     rng: np.random.Generator,
-    with_torch: bool,
+    engine: Engine,
     report: Progress,
 ) -> Parts:
     """All that does not depend on the dials."""
     hidden = wish.columns[: len(wish.private)]
     train, validation = material.train, material.validation
-    code = _code(bundle, wish, train, seed, rng, with_torch, report)
+    code = _code(bundle, wish, train, seed, rng, engine, report)
     people, others = (_people(bundle, wish, part, rng) for part in (train, validation))
     crowd = people[: np.sum(~train.own)]
     if not len(crowd):
@@ -98,10 +98,10 @@ def _code(
     train: Part,
     seed: int,
     rng: np.random.Generator,
-    with_torch: bool,
+    engine: Engine,
     report: Progress,
 ) -> CodeFlow:
-    """f, learned stage by stage: a map for each label, and the couplings where torch is there."""
+    """f, learned stage by stage: a map for each label, and the couplings where the engine trains them."""
     drawn = []
     for done in range(DRAWS):
         drawn.append(bundle.flow.forward(train.draw(rng)))
@@ -121,12 +121,8 @@ def _code(
         stages.append(ConditionalAffine.learned(x, columns, scores))
         x = stages[-1].forward(x, scores, rng.standard_normal(len(x), np.float32))
     code = CodeFlow(tuple(stages), None)
-    if with_torch:
-        from privsdk.fitting.code import train_couplings
-
-        classes = any(len(columns) > 1 for columns in wish.columns)
-        code = replace(code, couplings=train_couplings(x, context(scores, wish.columns), classes, seed, report))
-    return code
+    size = FOR_CLASSES if any(len(columns) > 1 for columns in wish.columns) else PLAIN
+    return replace(code, couplings=engine.couplings(x, context(scores, wish.columns), size, seed, report))
 
 
 def _people(bundle: FitBundle, wish: Wish, part: Part, rng: np.random.Generator) -> Floats:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privsdk.filters.couplings import LOG_SCALE_BOUND, Couplings
+from privsdk.fitting.schedule import Schedule
 
 
 class CouplingFlow(nn.Module):
@@ -30,8 +30,7 @@ class CouplingFlow(nn.Module):
     def __init__(self, size: int, couplings: int, width: int, context: int = 0, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.kept = size - size // 2
-        self.context = context
+        kept = size - size // 2
         moved = size // 2
         random = torch.randn(couplings, size, size, generator=generator, dtype=torch.float64)
         self.register_buffer("rotation", torch.linalg.qr(random)[0].float())
@@ -41,7 +40,7 @@ class CouplingFlow(nn.Module):
             spread = math.sqrt(2.0 / inputs)
             return nn.Parameter(spread * torch.randn(couplings, inputs, outputs, generator=generator))
 
-        self.weight_1 = weight(self.kept + context, width)
+        self.weight_1 = weight(kept + context, width)
         self.bias_1 = nn.Parameter(torch.zeros(couplings, width))
         self.weight_2 = weight(width, width)
         self.bias_2 = nn.Parameter(torch.zeros(couplings, width))
@@ -50,10 +49,10 @@ class CouplingFlow(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Codes [N, D] of ``x`` [N, D] given ``context`` [N, C], and the log-determinant [N]."""
-        log_determinant = x.new_zeros(len(x))
+        log_determinant = x.new_zeros(x.shape[0])
         for layer in range(len(self.rotation)):
             x = x @ self.rotation[layer]
-            a, b = x[:, : self.kept], x[:, self.kept :]
+            a, b = _halves(x)
             log_scale, shift = self._conditioner(layer, a, context)
             x = torch.cat([a, b * log_scale.exp() + shift], dim=1)
             log_determinant = log_determinant + log_scale.sum(1)
@@ -63,7 +62,7 @@ class CouplingFlow(nn.Module):
         """What :meth:`forward` makes ``code`` of."""
         x = code
         for layer in range(len(self.rotation) - 1, -1, -1):
-            a, b = x[:, : self.kept], x[:, self.kept :]
+            a, b = _halves(x)
             log_scale, shift = self._conditioner(layer, a, context)
             x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1) @ self.rotation[layer].T
         return x
@@ -91,22 +90,6 @@ class CouplingFlow(nn.Module):
         return LOG_SCALE_BOUND * torch.tanh(log_scale / LOG_SCALE_BOUND), shift
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How a flow is trained: AdamW on a one-cycle learning rate, gradients clipped, averaged weights kept.
-
-    ``average`` is the most that the running average keeps of itself in a step (it starts lower, so that a
-    short training is averaged too); ``warm_up`` the share of the steps in which the learning rate rises.
-    """
-
-    steps: int
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    average: float = 0.999
-    warm_up: float = 0.1
-    clip: float = 5.0
-
-
 class FlowTraining:
     """Trains a flow one step at a time; can be stopped anywhere and go on from :meth:`state`.
 
@@ -130,7 +113,7 @@ class FlowTraining:
     def take(self, x: Tensor, context: Tensor | None = None) -> float:
         """One step on the batch ``x`` [N, D], ``context`` [N, C]; its mean negative log-likelihood."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = self.schedule.rate(self.step)
         loss = self.flow.negative_log_likelihood(x, context).mean()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -156,17 +139,16 @@ class FlowTraining:
         self.averaged.load_state_dict(state["averaged"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _learning_rate(self) -> float:
-        done = self.step / self.schedule.steps
-        if done < self.schedule.warm_up:
-            return self.schedule.learning_rate * (0.05 + 0.95 * done / self.schedule.warm_up)
-        falling = (done - self.schedule.warm_up) / (1 - self.schedule.warm_up)
-        return self.schedule.learning_rate * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * min(falling, 1.0))))
-
     def _average(self) -> None:
-        kept = min(self.schedule.average, (1 + self.step) / (10 + self.step))
+        kept = self.schedule.kept(self.step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.flow.parameters()), 1 - kept)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """What a coupling leaves as it is, and what it moves."""
+    kept = x.shape[1] - x.shape[1] // 2
+    return x[:, :kept], x[:, kept:]
 
 
 def validation_loss(flow: CouplingFlow, x: Tensor, context: Tensor | None = None, batch: int = 4096) -> float:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from itertools import chain, islice, permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk import CancelledError, FitSettings, Privatizer, Release, __version__, noise, read_faces
+from privsdk.fitting.engines import resolved
 from privsdk.release import photos as releasing
 from privsdk.samples import images
 from privsdk.store import key as keys
@@ -115,13 +115,11 @@ def wish(private: str, utility: str) -> dict[str, Any]:
     """A wish as it is cached."""
     settings = asdict(FitSettings())
     del settings["max_leakage"]
-    with_torch = find_spec("torch") is not None
     return {
         "private": [private],
         "utility": [utility],
-        "settings": settings,
+        "settings": settings | {"engine": resolved("auto", "flow")},
         "version": __version__,
-        "torch": with_torch,
     }
 
 

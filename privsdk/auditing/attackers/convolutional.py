@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privsdk.auditing.attackers.attacker import Attacker
-from privsdk.fitting import torch_as_it_was
+from privsdk.fitting.engines.by_torch import TorchEngine
 
 CHANNELS = (32, 64, 128)
 PATCHES = 32  # along the shorter side of an image: what the first layer takes together grows with the image
@@ -53,7 +53,7 @@ class ConvolutionalNetwork(Attacker):
         batch = min(BATCH, max(2, len(images) // 2))
         steps = len(images) // batch
         steps *= max(PASSES, math.ceil(LEAST_STEPS / steps))
-        with torch_as_it_was():
+        with TorchEngine().ready():
             self._network = _network(images.shape[1:], int(y.max()) + 1, self._generator)
             optimiser = torch.optim.AdamW(self._network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -72,7 +72,7 @@ class ConvolutionalNetwork(Attacker):
     def score(self, x: NDArray) -> NDArray[np.float64]:
         images = _with_channels(x)
         parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
-        with torch_as_it_was(), torch.inference_mode():
+        with TorchEngine().ready(), torch.inference_mode():
             logits = torch.cat([self._network(self._scaled(part)) for part in parts]).double()
             return (logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits.log_softmax(dim=1)).numpy()
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privsdk.filters import Filter
-from privsdk.fitting.check import judge, standardised, torch_attackers
+from privsdk.fitting.check import judge, standardised
 from privsdk.fitting.data import FitData
+from privsdk.fitting.engines.by_torch import TorchEngine
 
 Floats = NDArray[np.float32]
 
@@ -22,7 +23,7 @@ def told(fitted: Filter, data: FitData, seed: int) -> tuple[float, float]:
     """
     seeds = np.random.default_rng([seed, 1]).integers(0, 2**63, len(data), dtype=np.uint64)
     released = fitted.perturb(data.mean, data.variance, seeds, data.private if fitted.label_aware else None)
-    fresh = torch_attackers(seed)
+    fresh = TorchEngine().attackers(seed)
     logistic = fresh["logistic"]
     attackers = (logistic, fresh["mlp standardised"], gaussians)
     leaked = [judge(attacker, released, data.private, data.private_classes).leakage for attacker in attackers]
