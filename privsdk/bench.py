@@ -134,7 +134,7 @@ def measure(
     privatizer = fit(opened, *labels)
     fit_seconds = time.perf_counter() - began
     if earlier is not None:
-        earlier.check("method", privatizer.method)
+        earlier.check("method", _how(privatizer))
 
     with TemporaryDirectory(prefix="privsdk-bench-") as scratch:
         folder = Path(scratch)
@@ -156,7 +156,7 @@ def measure(
         "versions": {"python": platform.python_version(), **_versions()},
         "bundle": {"name": opened.name, "digest": opened.digest},
         "fit": {
-            "method": privatizer.method,
+            "method": _how(privatizer),
             "seconds": fit_seconds,
             "seconds_recorded": float(privatizer.record["seconds"]),
         },
@@ -439,6 +439,12 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _how(privatizer: Privatizer) -> str:
+    """The method of a fit, and what trained it."""
+    method, engine = privatizer.method, privatizer.record.get("settings", {}).get("engine")
+    return method if engine in (None, method) else f"{method} by {engine}"
 
 
 def _place(row: Mapping[str, Any]) -> Place:

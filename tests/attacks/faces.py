@@ -26,6 +26,7 @@ from privsdk.filters import Filter
 from privsdk.fitting.asked import Asked
 from privsdk.fitting.comparison import fit_gaussian_mechanism
 from privsdk.fitting.default import fit_flow
+from privsdk.fitting.engines.closed_form import ClosedForm
 from privsdk.fitting.material import Material, gather
 from privsdk.fitting.wish import Wish, resolve
 from privsdk.samples import images
@@ -146,7 +147,7 @@ def flow_privatizer() -> Privatizer:
     """The default filter in closed form, without the check that ends a fit: nobody reads it here."""
     wish, material = _material()
     asked = Asked("flow", 0.2, 1.0, 1.0, None, None, False, "nonlinear", "l2", "dependable", 0)
-    fitted, _ = fit_flow(bundle(), wish, material, asked, False, lambda stage, done, total: None)
+    fitted, _ = fit_flow(bundle(), wish, material, asked, ClosedForm(), lambda stage, done, total: None)
     return _privatizer(fitted)
 
 
