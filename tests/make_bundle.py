@@ -183,7 +183,7 @@ def record(method: str = "flow") -> dict[str, Any]:
         "method": method,
         "private": ["Male"],
         "utility": ["Smiling"],
-        "settings": {"seed": 0},
+        "settings": {"engine": "torch", "seed": 0},
         "check": {
             "measured_on": "public latents",
             "private": {
