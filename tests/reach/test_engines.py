@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -26,8 +26,15 @@ from privsdk.fitting.flows import CouplingFlow, FlowTraining
 Floats = NDArray[np.float32]
 
 
-def couplings(size: Size, dimensions: int, context: int, width: int, steps: int) -> tuple[float, list[float]]:
-    """The largest difference of an averaged weight after so many steps of both, and the differences of the losses."""
+class Apart(NamedTuple):
+    """The largest differences after some steps of both: of a mean gradient, of a weight, and of a loss, as a share."""
+
+    gradient: float
+    weight: float
+    loss: float
+
+
+def couplings(size: Size, dimensions: int, context: int, width: int, steps: int) -> Apart:
     rng = np.random.default_rng([dimensions, context])
     flow = CouplingFlow(dimensions, size.couplings, width, context, seed=1)
     with torch.no_grad():
@@ -42,12 +49,16 @@ def couplings(size: Size, dimensions: int, context: int, width: int, steps: int)
         batch = {"x": x, "context": about, "rotation": flow.rotation.numpy(), "kept": kept}
         loss = by_torch.take(torch.from_numpy(x), torch.from_numpy(about))
         losses.append(abs(trained.take(size.schedule.rate(step), **batch) - loss) / (1 + abs(loss)))
+    gradients = {name: by_torch.state()["optimizer"]["state"][number] for number, name in enumerate(weights)}
     averaged = {name: value.numpy() for name, value in by_torch.averaged.named_parameters()}
-    return apart(averaged, trained.weights("average")), losses
+    return Apart(
+        apart({name: state["exp_avg"].numpy() for name, state in gradients.items()}, trained.weights("first")),
+        apart(averaged, trained.weights("average")),
+        max(losses),
+    )
 
 
-def classifier(dimensions: int, classes: int, width: int, rows: int, steps: int) -> tuple[float, list[float]]:
-    """As :func:`couplings`, of the network that attacks."""
+def classifier(dimensions: int, classes: int, width: int, rows: int, steps: int) -> Apart:
     rng = np.random.default_rng([dimensions, classes])
     shapes = [(dimensions, width), (width,), (width, width), (width,), (width, classes), (classes,)]
     weights = {name: 0.3 * rng.standard_normal(shape, np.float32) for name, shape in zip(WEIGHTS, shapes, strict=True)}
@@ -66,7 +77,13 @@ def classifier(dimensions: int, classes: int, width: int, rows: int, steps: int)
         optimizer.step()
         targets = np.eye(classes, dtype=np.float32)[labels]
         losses.append(abs(trained.take(Network().learning_rate, z=z, targets=targets) - float(loss.detach())))
-    return apart({name: value.detach().numpy() for name, value in tensors.items()}, trained.weights()), losses
+    return Apart(
+        apart(
+            {name: optimizer.state[one]["exp_avg"].numpy() for name, one in tensors.items()}, trained.weights("first")
+        ),
+        apart({name: value.detach().numpy() for name, value in tensors.items()}, trained.weights()),
+        max(losses),
+    )
 
 
 def apart(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> float:
@@ -78,33 +95,30 @@ def apart(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> float:
 def test_a_step_of_couplings_is_that_of_torch_whatever_the_sizes(
     size: Size, dimensions: int, context: int, width: int
 ) -> None:
-    after_one, _ = couplings(size, dimensions, context, width, 1)
-    after_many, losses = couplings(size, dimensions, context, width, 25)
-    assert after_one < 1e-6
-    assert max(losses) < 1e-5
-    assert (
-        after_many < 1e-3
-    )  # where a gradient is nearly nothing, AdamW makes as much of its last bit as of a large one
+    assert couplings(size, dimensions, context, width, 1).gradient < 1e-6
+    many = couplings(size, dimensions, context, width, 25)
+    # Of a gradient that is nearly nothing AdamW makes as much as of a large one, and so of its last bit.
+    assert many.weight < 1e-3
+    assert many.loss < 1e-4
 
 
 @pytest.mark.parametrize(("dimensions", "classes", "rows"), [(50, 2, 256), (14, 3, 77), (10, 10, 256), (3, 2, 1)])
 def test_a_step_of_an_attacker_is_that_of_torch_whatever_the_sizes(dimensions: int, classes: int, rows: int) -> None:
-    after_one, _ = classifier(dimensions, classes, 64, rows, 1)
-    after_many, losses = classifier(dimensions, classes, 64, rows, 25)
-    assert after_one < 1e-5
-    assert max(losses) < 1e-4
-    assert after_many < 1e-3
+    assert classifier(dimensions, classes, 64, rows, 1).gradient < 1e-6
+    many = classifier(dimensions, classes, 64, rows, 25)
+    assert many.weight < 1e-3
+    assert many.loss < 1e-4
 
 
 @pytest.mark.parametrize("name", ["classifier", f"couplings_{PLAIN.couplings}"])
 def test_one_changed_number_in_a_step_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = by_onnx.graph(name)
     changed = onnx.load_from_string(whole)
-    decay = next(tensor for tensor in constants(changed) if np.allclose(numpy_helper.to_array(tensor), 0.999))
-    decay.CopyFrom(numpy_helper.from_array(np.asarray(0.9, np.float32), decay.name))
+    share = next(tensor for tensor in constants(changed) if np.allclose(numpy_helper.to_array(tensor), 0.1))
+    share.CopyFrom(numpy_helper.from_array(np.asarray(0.11, np.float32), share.name))
     monkeypatch.setattr(by_onnx, "_step", lambda _: runtime.session(changed.SerializeToString()))
-    found, _ = classifier(50, 2, 64, 256, 5) if name == "classifier" else couplings(PLAIN, 50, 2, 32, 5)
-    assert found > 1e-5
+    found = classifier(50, 2, 64, 256, 1) if name == "classifier" else couplings(PLAIN, 50, 2, 32, 1)
+    assert found.gradient > 1e-5
 
 
 def constants(model: onnx.ModelProto) -> list[Any]:
