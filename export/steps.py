@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from export.to_onnx import OPSET, strip
-from privsdk.errors import BundleError
+from export.to_onnx import exported
 from privsdk.fitting.engines.by_onnx import WEIGHTS
 from privsdk.fitting.engines.engine import FOR_CLASSES, PLAIN, Network, Size
 from privsdk.fitting.flows import CouplingFlow
@@ -119,20 +118,8 @@ def _graph(step: Step, batch: dict[str, Tensor], weights: Sequence[Tensor], kept
     missing = [aten.silu_backward, aten.tanh_backward, aten.slice_backward, aten.select_backward]
     written_out: Any = get_decompositions(missing)
     traced = make_fx(step, tracing_mode="symbolic", decomposition_table=written_out)(*examples)
-    program = torch.onnx.export(
-        traced,
-        examples,
-        input_names=list(inputs),
-        output_names=["loss", *(f"new_{name}" for name in names)],
-        dynamic_shapes=tuple(dict.fromkeys(range(value.dim()), torch.export.Dim.AUTO) for value in examples),
-        opset_version=OPSET,
-        dynamo=True,
-        optimize=False,
-        verbose=False,
-    )
-    if program is None:
-        raise BundleError("torch exported no graph; use the versions of torch and onnxscript in constraints.txt")
-    model = program.model_proto
-    strip(model)
+    dynamic_shapes = tuple(dict.fromkeys(range(value.dim()), torch.export.Dim.AUTO) for value in examples)
+    outputs = ["loss", *(f"new_{name}" for name in names)]
+    model = exported(traced.eval(), examples, list(inputs), outputs, dynamic_shapes)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()

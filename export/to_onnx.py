@@ -8,6 +8,7 @@ the graphs, so a host cannot get them wrong.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -128,12 +129,26 @@ def graph(module: nn.Module, example: Tensor, input_name: str, output_names: lis
     if hasattr(torch.ops.aten, input_name):
         # An input named like an aten operator gives a graph that ONNX Runtime rejects.
         raise ValueError(f"{input_name!r} is the name of an aten operator; name the input otherwise")
+    model = exported(module.eval(), (example,), [input_name], output_names, ({0: torch.export.Dim("batch")},))
+    store_as_float16(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def exported(
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    dynamic_shapes: tuple[dict[int, Any], ...],
+) -> onnx.ModelProto:
+    """A module as torch exports it, without what tells of the machine; raises BundleError where torch gives nothing."""
     program = torch.onnx.export(
-        module.eval(),
-        (example,),
-        input_names=[input_name],
+        module,
+        examples,
+        input_names=input_names,
         output_names=output_names,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=dynamic_shapes,
         opset_version=OPSET,
         dynamo=True,
         # With optimize=True the exporter drops an added epsilon of 1e-8 or less, and 0/0 follows.
@@ -143,10 +158,8 @@ def graph(module: nn.Module, example: Tensor, input_name: str, output_names: lis
     if program is None:
         raise BundleError("torch exported no graph; use the versions of torch and onnxscript in constraints.txt")
     model = program.model_proto
-    store_as_float16(model)
     strip(model)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return model
 
 
 def store_as_float16(model: onnx.ModelProto) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import privsdk
+from export import steps
 from privsdk import Bundle, MissingExtraError, UsageError, runtime
 from privsdk.fitting import engines
 from privsdk.fitting.check import judge
@@ -119,6 +121,12 @@ def test_one_changed_number_in_a_step_shows(name: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(by_onnx, "_step", lambda _: runtime.session(changed.SerializeToString()))
     found = classifier(50, 2, 64, 256, 1) if name == "classifier" else couplings(PLAIN, 50, 2, 32, 1)
     assert found.gradient > 1e-5
+
+
+@pytest.mark.slow
+def test_the_steps_that_ship_are_those_that_export_makes(tmp_path: Path) -> None:
+    for path in steps.write(tmp_path):
+        assert path.read_bytes() == by_onnx.graph(path.stem), path.stem
 
 
 def constants(model: onnx.ModelProto) -> list[Any]:
