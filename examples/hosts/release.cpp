@@ -157,7 +157,8 @@ class Privatizer {
   std::int64_t normal_ = 0, uniform_ = 0;
 };
 
-int main(int, char** arguments) try {
+int main(int count, char** arguments) try {
+  if (count != 5) throw std::runtime_error("usage: release privatizer.onnx key samples released");
   Privatizer privatizer(Read(arguments[1]), Read(arguments[2]));
   const Bytes taken = Read(arguments[3]);
   if (taken.size() % privatizer.size()) throw std::runtime_error("the file holds no whole number of samples");

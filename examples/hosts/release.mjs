@@ -141,6 +141,10 @@ class Privatizer {
 }
 
 const [graph, key, input, output] = process.argv.slice(2);
+if (output === undefined) {
+  console.error("usage: node release.mjs privatizer.onnx key samples released");
+  process.exit(1);
+}
 const privatizer = await Privatizer.open(readFileSync(graph), readFileSync(key));
 const taken = readFileSync(input);
 if (taken.length % privatizer.size) throw new Error(`${input} holds no whole number of samples`);

@@ -80,6 +80,8 @@ class Privatizer:
 
 
 def main() -> int:
+    if len(sys.argv) != 5:
+        sys.exit("usage: python release.py privatizer.onnx key samples released")
     graph, key, samples, output = map(Path, sys.argv[1:])
     privatizer = Privatizer(graph.read_bytes(), key.read_bytes())
     taken = np.frombuffer(samples.read_bytes(), np.uint8).reshape(-1, *privatizer.shape)
