@@ -169,7 +169,7 @@ def test_many_classes(others: tuple) -> None:
     fair = applied(score, scores)[:, 0]
     for one in range(4):
         assert told(fair[:, None], classes == one) < 0.54
-    again = FairScore.from_arrays(unpack(pack(score.arrays(), {}))[0])
+    again = FairScore.from_arrays(unpack(pack(score.arrays(), {}))[0], scores.shape[1])
     assert np.array_equal(applied(again, scores)[:, 0], fair)
 
 

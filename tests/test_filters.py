@@ -251,6 +251,13 @@ def test_settings_that_no_fit_gives_are_refused(flow_filter: FlowFilter, wrong: 
         filters.load("flow", flow_filter.settings() | wrong, flow_filter.arrays())
 
 
+@pytest.mark.parametrize("sizes", [[], [0], [-1], [2], [2**40], [2**62, 2**62, 2**62, 2**62, 1]])
+def test_a_fair_score_of_other_scores_is_refused(flow_filter: FlowFilter, sizes: list) -> None:
+    arrays = flow_filter.arrays() | {"fair_score.sizes": np.array(sizes, np.int64)}
+    with pytest.raises(PrivatizerError, match="its fair score is not of 2 scores"):  # before a list so long is made
+        filters.load("flow", flow_filter.settings(), arrays)
+
+
 @pytest.mark.parametrize("columns", [[-1], [99], []])
 def test_a_basis_of_another_labels_score_is_refused(flow_filter: FlowFilter, columns: list) -> None:
     arrays = flow_filter.arrays() | {"code.affine.0.columns": np.array(columns, np.int64)}

@@ -109,9 +109,12 @@ class FairScore:
         return named
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> FairScore:
-        """The fair score whose tables are in ``arrays``."""
-        ends = np.cumsum([0, *arrays["sizes"]]).tolist()
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], scores: int) -> FairScore:
+        """The fair score whose tables are in ``arrays``, of so many ``scores``; raises ValueError if of others."""
+        sizes = arrays["sizes"].tolist()
+        if min(sizes, default=1) < 1 or sum(sizes) + len(arrays["previous"]) != scores:  # before lists so long are made
+            raise ValueError(f"its fair score is not of {scores} scores")
+        ends = np.cumsum([0, *sizes]).tolist()
         private = tuple(tuple(range(begin, end)) for begin, end in zip(ends, ends[1:], strict=False))
         tables = []
         for column, count in enumerate(arrays["previous"].tolist()):

@@ -136,12 +136,13 @@ class FlowFilter:
         def part(name: str) -> dict[str, NDArray[Any]]:
             return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
 
+        population = np.asarray(arrays["population"], np.float32)
         return cls(
             scores=ScoreNetwork.from_arrays(part("scores")),
             flow=PublicFlow.from_arrays(part("flow")),
             code=CodeFlow.from_arrays(part("code")),
-            fair_score=FairScore.from_arrays(part("fair_score")),
-            population=np.asarray(arrays["population"], np.float32),
+            fair_score=FairScore.from_arrays(part("fair_score"), population.shape[-1]),
+            population=population,
             private=int(settings["private"]),
             a=float(settings["a"]),
             rho=float(settings["rho"]),

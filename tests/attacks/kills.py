@@ -108,8 +108,8 @@ def _broken(place: Place, undisturbed: Undisturbed) -> list[str]:
 def _write_in_place() -> None:
     def write(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> None:
         with open(path, "wb", buffering=0) as file:
-            for start in range(0, len(data), 128):
-                file.write(data[start : start + 128])
+            for part in np.array_split(np.frombuffer(data, np.uint8), 16):  # as many calls however large an image is
+                file.write(part)
         if modified is not None:
             os.utime(path, (modified, modified))
 

@@ -176,6 +176,8 @@ def test_twenty_seeds_end_in_one_band() -> None:
     small = bundle_of("shift", 2000)
     found = [fit(small, "Hidden", "Kept", fairness=0.04, seed=seed).record["check"] for seed in range(20)]
     leakage = [one["private"]["Hidden"]["leakage"] for one in found]
-    kept = [one["utility"]["Kept"]["accuracy"] for one in found]
+    # What is lost, not what is kept: the accuracy of 500 people alone has a standard error of .015, and the spread of
+    # twenty such hangs on who was drawn to check.
+    lost = [one["utility"]["Kept"]["lost"] for one in found]
     assert max(leakage) < 0.62
-    assert max(kept) - min(kept) < 0.08
+    assert max(lost) - min(lost) < 0.06
