@@ -16,7 +16,7 @@ class CodeLayers:
     def __init__(self, code: CodeFlow) -> None:
         self._affine = [AffineLayer(affine) for affine in code.affine]
         self._columns = code.columns
-        self._couplings = None if code.couplings is None else CouplingLayers(code.couplings)
+        self._couplings = None if code.couplings is None else CouplingLayers.of(code.couplings)
 
     def forward(self, x: Array, scores: Array, fresh: Array) -> Array:
         """The code of x [N, U], given scores [N, K] and a normal number for each label [N, L]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from privsdk.filters.couplings import LOG_SCALE_BOUND, Couplings, PublicFlow
@@ -9,15 +11,22 @@ from privsdk.to_onnx.arrays import Array, constant, exp, joined, tanh
 
 
 class CouplingLayers:
-    """A chain of couplings in a graph."""
+    """A chain of couplings of ``size`` numbers in a graph.
 
-    def __init__(self, couplings: Couplings) -> None:
-        size = couplings.rotation.shape[1]
+    ``layers`` are the weights of each, in the order in which :class:`Couplings` has them.
+    """
+
+    def __init__(self, size: int, layers: Sequence[Sequence[Array]]) -> None:
         self._kept = range(size - size // 2)
         self._moved = range(size - size // 2, size)
-        self._layers = [
-            [constant(part[layer]) for part in couplings.arrays().values()] for layer in range(len(couplings.rotation))
-        ]
+        self._layers = layers
+
+    @classmethod
+    def of(cls, couplings: Couplings) -> CouplingLayers:
+        """With weights that stand in the graph."""
+        layers = range(len(couplings.rotation))
+        parts = couplings.arrays().values()
+        return cls(couplings.rotation.shape[1], [[constant(part[layer]) for part in parts] for layer in layers])
 
     def forward(self, x: Array, context: Array | None = None) -> Array:
         """The codes of x [N, D], given [N, C]: [N, D]."""
@@ -37,7 +46,7 @@ class CouplingLayers:
             x = joined([kept, moved]) @ rotation.T
         return x
 
-    def _conditioned(self, conditioner: list[Array], kept: Array, context: Array | None) -> tuple[Array, Array]:
+    def _conditioned(self, conditioner: Sequence[Array], kept: Array, context: Array | None) -> tuple[Array, Array]:
         weight_1, bias_1, weight_2, bias_2, weight_3, bias_3 = conditioner
         inputs = kept if context is None else joined([kept, context])
         hidden = silu(inputs @ weight_1 + bias_1)
@@ -54,7 +63,7 @@ class PublicFlowLayers:
     def __init__(self, flow: PublicFlow) -> None:
         self._used, self._unused = np.flatnonzero(flow.used).tolist(), np.flatnonzero(~flow.used).tolist()
         self._shift, self._whiten = flow.shift, flow.whiten
-        self._couplings = CouplingLayers(flow.couplings)
+        self._couplings = CouplingLayers.of(flow.couplings)
 
     def forward(self, z: Array) -> Array:
         """g(z): [N, Z] to [N, U]."""
