@@ -81,10 +81,15 @@ def _injected(
         steps = strace.steps((attempt.folder / "log").read_text(), dry)
     every = [(step, error) for step in steps for error in FAILS[step.call]]
     chosen = [every[place] for place in random.permutation(len(every))[: attempt.size]]
+    tried = 0
     for step, error in chosen:
         with emptied(attempt.folder / "failing") as failing:
             place = Place(scene, failing)
-            ended = strace.run(place.started(), attempt.folder / "log", step, f"error={error}")
+            try:
+                ended = strace.run(place.started(), attempt.folder / "log", step, f"error={error}")
+            except strace.OtherCallError:
+                continue
+            tried += 1
             takes_away = step.call == "unlink"  # what cannot be taken away stays
             found = _wrong(place, ended, undisturbed, parts=takes_away)
             # SQLite passes over what it cannot sync of a folder; what it writes there is no name of ours.
@@ -92,7 +97,9 @@ def _injected(
                 found.append("an error is passed over")
             found += _goes_on(place, ended, undisturbed, litter=takes_away)
             broken.update(f"{each} ({error} at {step.call} {strace.kind(step.path)})" for each in found)
-    return broken, len(chosen), len(every)
+    if tried < len(chosen) / 2:
+        raise RuntimeError(f"only {tried} of {len(chosen)} failures were met again")
+    return broken, tried, len(every)
 
 
 def _on_real_disks(

@@ -29,6 +29,10 @@ class Step:
     path: str
 
 
+class OtherCallError(RuntimeError):
+    """A step was another call than in the run that it was counted in: now and then a process asks for one file more."""
+
+
 def is_here() -> bool:
     return shutil.which("strace") is not None
 
@@ -57,7 +61,7 @@ def kind(path: str) -> str:
 def run(process: Process, log: Path, step: Step | None = None, fate: str = "") -> Ended:
     """Let ``process`` go under strace; ``log`` gets its calls.  At ``step`` it meets its ``fate``, as strace writes it.
 
-    Raises RuntimeError where it cannot be traced, and where that call is none of the same kind.
+    Raises OtherCallError where that call is none of the same kind, and RuntimeError where it cannot be traced.
     """
     command = ["strace", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(CALLS)}", "-p", str(process.pid)]
     if step is not None:
@@ -73,7 +77,7 @@ def run(process: Process, log: Path, step: Step | None = None, fate: str = "") -
     if step is not None:
         same = [line for line in log.read_text().splitlines() if line.startswith(f"{step.call}(")]
         if len(same) < step.number or not _is_about(step.path, same[step.number - 1]):
-            raise RuntimeError(f"{step} is another call in another run: {same[step.number - 1 :][:1]}")
+            raise OtherCallError(f"{step} is another call in another run: {same[step.number - 1 :][:1]}")
     return ended
 
 
