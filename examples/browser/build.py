@@ -31,7 +31,7 @@ ONNX_RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 def build(folder: Path) -> None:
-    """Writes the page to ``folder``, which is made; FileExistsError where it is there, CalledProcessError without npm."""
+    """Writes the page to ``folder``, which is made; FileExistsError where it is there."""
     folder.mkdir()
     for name in PAGE:
         copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
@@ -92,4 +92,8 @@ def installed() -> Path:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python examples/browser/build.py FOLDER")
+    if Path(sys.argv[1]).exists():
+        sys.exit(f"{sys.argv[1]} is there already: name a folder that is not")
+    if shutil.which("npm") is None:
+        sys.exit("npm is missing, which fetches ONNX Runtime: install Node")
     build(Path(sys.argv[1]))

@@ -62,7 +62,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> list[P
 
 
 @pytest.fixture(scope="session")
-def visit(site: Path, photos: list[Path], chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
+def visit(
+    site: Path, photos: list[Path], chromium: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Visit]:
     """The literal flow: photos chosen, labels typed, a filter fitted, releases made."""
     with Server(site) as server:
         page = chromium.new_page(accept_downloads=True)
@@ -162,7 +164,10 @@ def test_no_other_server_can_be_asked(visit: Visit, place: str) -> None:
     with Server(visit.server.folder) as other:
         attempts = """async address => {
           const tries = [() => fetch(address, {mode: 'no-cors'}), () => new Promise((done, fail) => {
-            const socket = new WebSocket(address.replace('http', 'ws')); socket.onopen = done; socket.onerror = fail; })];
+            const socket = new WebSocket(address.replace('http', 'ws'));
+            socket.onopen = done;
+            socket.onerror = fail;
+          })];
           const failed = [];
           for (const one of tries) await one().catch(() => failed.push(1));
           return failed.length;
@@ -245,9 +250,10 @@ def test_bad_photos_and_labels_are_refused_in_words(site: Path, chromium: Browse
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow_screens_keyboards_and_readers(site: Path, chromium: Browser, scheme: Any) -> None:
-    with Server(site) as server, chromium.new_context(
-        viewport={"width": 360, "height": 800}, color_scheme=scheme
-    ) as context:
+    with (
+        Server(site) as server,
+        chromium.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme) as context,
+    ):
         page = context.new_page()
         page.goto(server.address)
         expect(page.locator("#status")).to_have_text("Ready.", timeout=PATIENCE)
@@ -256,8 +262,9 @@ def test_narrow_screens_keyboards_and_readers(site: Path, chromium: Browser, sch
         assert (light == "rgb(255, 255, 255)") == (scheme == "light")
         # Every control has a name, and Tab comes to all that can be used.
         unnamed = page.eval_on_selector_all(
-            "input, button, progress, a", "all => all.filter(one => one.checkVisibility() && "
-            "!(one.labels?.length || one.getAttribute('aria-label') || one.textContent.trim())).map(one => one.id)"
+            "input, button, progress, a",
+            "all => all.filter(one => one.checkVisibility() && "
+            "!(one.labels?.length || one.getAttribute('aria-label') || one.textContent.trim())).map(one => one.id)",
         )
         assert unnamed == []
         reached = []
