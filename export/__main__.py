@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from export import bernoulli, steps
+from export import bernoulli, int8, steps
 from export.datasets import celeba, download
+from export.datasets.labelled import VALID
 from export.datasets.reading import digests
 from export.gaps import add_gaps
 from export.pack import check_target, sign, signing_key
@@ -132,6 +133,22 @@ def onnx(out: Out) -> None:
     _, compared = write_graphs(settings, settings.images(out), out)
     for what, value in compared.items():
         print(f"{what}: {value:.2g}")
+
+
+@app.command("int8")
+def int8_bundle(
+    data: Data,
+    bundle: Annotated[Path, typer.Option(resolve_path=True, help="The bundle that it is made of.")],
+    target: Annotated[
+        Path, typer.Option("--output", resolve_path=True, help="Folder to write the other to; its name is its own.")
+    ],
+) -> None:
+    """A bundle whose encoder computes in whole numbers, calibrated on CelebA's valid partition."""
+    check_target(target)
+    images = celeba.load(data)
+    int8.write_int8(bundle, images.pixels[images.partition == VALID], target)
+    before, after = ((folder / "encoder.onnx").stat().st_size for folder in (bundle, target))
+    print(f"{target}: an encoder of {after:,} bytes for one of {before:,}")
 
 
 @app.command("pack")

@@ -161,6 +161,27 @@ def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, f
         )
         for entry in manifest["attributes"]
     ]
+    _write_again(folder, manifest, attributes, _files(folder, manifest))
+
+
+def replace_encoder(folder: Path, manifest: Mapping[str, Any], encoder: bytes, target: Path) -> None:
+    """Write the bundle in ``folder`` to ``target``, with another encoder.
+
+    Its gaps are those of the one that it had.
+    """
+    attributes = [Attribute(**entry) for entry in manifest["attributes"]]
+    files = {**_files(folder, manifest), "encoder.onnx": encoder}
+    _write_again(target, {**manifest, "name": target.name}, attributes, files)
+
+
+def _files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    return {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD}
+
+
+def _write_again(
+    folder: Path, manifest: Mapping[str, Any], attributes: Sequence[Attribute], files: Mapping[str, bytes]
+) -> None:
+    """A bundle of files that one had, with what its manifest says beside them."""
     write_bundle(
         folder,
         manifest["name"],
@@ -171,7 +192,7 @@ def rewrite_gaps(folder: Path, manifest: Mapping[str, Any], gaps: Mapping[str, f
         manifest.get("groups", {}),
         Origin(**manifest["training_data"]),
         manifest["quality"],
-        {file: (folder / file).read_bytes() for file in manifest["files"] if file != MODEL_CARD},
+        files,
         Table.from_json(manifest["table"]) if "table" in manifest else None,
     )
 

@@ -43,7 +43,7 @@ MOST_CHARACTERS = 256
 BYTES_EACH = 8
 """What each number counts: the widest type takes as much, float32 half of it."""
 
-TYPES = {1: "float32", 2: "uint8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
+TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 
 # Of each message its fields, by number: protobuf's type, with a star where there may be several, and what it is called
 # here.  Messages within messages are bytes, so that they are counted before any of them is read; of one that is there
@@ -271,6 +271,14 @@ def _few(parts: Sequence[Any], most: int = MOST_PARTS) -> list[Any]:
 
 
 def _same(x: Value, /) -> Value:
+    return Value(x.shape)
+
+
+def _quantized(x: Value, scale: Value, zero: Value | None = None, /, *, axis: int = 1) -> Value:
+    """To whole numbers, or back, by one scale or one for each place of an axis."""
+    sizes = {each.count for each in (scale, zero) if each is not None}
+    if len(sizes) > 1 or scale.shape not in ((), (1,), x.shape[axis : axis + 1]):
+        raise ValueError(f"its scales {list(scale.shape)} do not fit {list(x.shape)}")
     return Value(x.shape)
 
 
@@ -547,6 +555,7 @@ def _sequence_at(sequence: tuple[Value, ...], place: Value, /) -> Value:
 OPERATORS: dict[str, Callable[..., Given]] = {
     **dict.fromkeys(("Relu", "Sigmoid", "Round"), _same),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Equal"), _broadcast),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantized),
     "ArgMax": _arg_max,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
