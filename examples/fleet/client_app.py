@@ -1,0 +1,39 @@
+"""The device's side on Flower, the same in a simulation and in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+
+from examples.fleet.device import Device
+
+NO_ANSWER = 0  # Flower's code for what is unknown
+
+FolderOf = Callable[[Context], Path]
+
+
+def client_app(folder_of: FolderOf) -> ClientApp:
+    """Answers for the device in the folder that ``folder_of`` finds."""
+    made = ClientApp()
+
+    @made.query("release")
+    def release(message: Message, context: Context) -> Message:
+        call = message.content["call"]["number"]
+        try:
+            return Message(Device(folder_of(context)).answer(call), reply_to=message)
+        except Exception:  # noqa: BLE001  Flower would send the error's words, which may name what is hidden
+            return Message(Error(NO_ANSWER, "no answer"), reply_to=message)
+
+    return made
+
+
+def simulated(devices: Path) -> ClientApp:
+    """For Flower's simulation engine: the devices are the folders in ``devices``."""
+    return client_app(lambda context: sorted(devices.iterdir())[int(context.node_config["partition-id"])])
+
+
+# For a SuperNode, which is told its folder: --node-config 'device="FOLDER"'.
+app = client_app(lambda context: Path(str(context.node_config["device"])))
