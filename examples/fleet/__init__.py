@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 
-SILENT = {
+SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",  # a device is one core
+    "RAY_worker_niceness": "0",  # Ray lets everything else go before its workers, which do all the work here
 }
-os.environ.update(SILENT)
+os.environ.update(SETTINGS)

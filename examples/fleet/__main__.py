@@ -11,25 +11,34 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.fleet.deployment import Deployment
 from examples.fleet.device import open_bundle
 from examples.fleet.population import fleet
 from examples.fleet.simulation import simulate
+from examples.fleet.table import table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.fleet", description=__doc__.splitlines()[0])
     parser.add_argument("--devices", type=int, default=20)
+    parser.add_argument("--deployment", action="store_true", help="real processes over gRPC with TLS, on loopback")
     parser.add_argument("--seed", type=int, default=0, help="of people, wishes, keys, faults and attackers")
     parser.add_argument("--processes", type=int, default=2, help="devices at a time, and then attackers")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where devices lie, with what they released")
     asked = parser.parse_args(arguments)
     data = os.environ.get("PRIVSDK_DATA")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        owned = fleet(open_bundle("faces"), Path(data) if data else None, asked.devices, asked.seed, folder / "devices")
-        print(f"{len(owned)} devices")
-        (folder / "server").mkdir()
-        simulate(folder / "devices", "faces", folder / "server", asked.processes)
-        print((folder / "server" / "received.json").read_text())
+    bundle = open_bundle("faces")
+    runs = asked.runs / f"fleet-{bundle.digest[:12]}-seed-{asked.seed}"
+    server = runs / f"server-{asked.devices}"
+    server.mkdir(parents=True, exist_ok=True)
+    owned = fleet(bundle, Path(data) if data else None, asked.devices, asked.seed, runs / "devices")
+    if asked.deployment:
+        folders = [runs / "devices" / one.name for one in owned]
+        with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), folders) as deployment:
+            deployment.run(bundle.name, server)
+    else:
+        simulate(runs / "devices", len(owned), bundle.name, server, asked.processes)
+    print(table(bundle, server, owned, asked.seed, asked.processes))
 
 
 if __name__ == "__main__":

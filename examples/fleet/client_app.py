@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from examples.fleet.device import Device
+from examples.fleet.device import Device, named
 
 NO_ANSWER = 0  # Flower's code for what is unknown
 
@@ -32,7 +32,7 @@ def client_app(folder_of: FolderOf) -> ClientApp:
 
 def simulated(devices: Path) -> ClientApp:
     """For Flower's simulation engine: the devices are the folders in ``devices``."""
-    return client_app(lambda context: sorted(devices.iterdir())[int(context.node_config["partition-id"])])
+    return client_app(lambda context: devices / named(int(context.node_config["partition-id"])))
 
 
 # For a SuperNode, which is told its folder: --node-config 'device="FOLDER"'.

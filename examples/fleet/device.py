@@ -23,6 +23,11 @@ RELEASED, SENT = "released.npy", "sent"
 open_bundle = cache(privsdk.Bundle.open)
 
 
+def named(number: int) -> str:
+    """What the device of this number is called."""
+    return f"device-{number:04}"
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a device hides and keeps: labels of the bundle of that name."""
@@ -53,12 +58,13 @@ class Device:
         labels: NDArray[np.uint8],
         fault: str | None = None,
     ) -> Device:
-        """Writes the folder.
+        """Writes the folder; what a device of the same album, wish and key released before is kept.
 
         ``album`` are uint8 samples [N, *shape] in an order that tells nothing; ``labels`` uint8 [N, U] what the owner
         says of the utility labels; ``key`` 32 bytes; ``fault`` one of :data:`examples.fleet.faults.FAULTS`.
         """
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SENT).unlink(missing_ok=True)
         np.save(folder / ALBUM, album)
         np.save(folder / LABELS, labels)
         (folder / WISH).write_text(json.dumps(vars(wish)))

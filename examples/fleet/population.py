@@ -7,7 +7,7 @@ of its photos stays here, and no server sees it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import privsdk
-from examples.fleet.device import Device, Wish
-from examples.fleet.faults import FAULTS
+from examples.fleet.device import Device, Wish, named
+from examples.fleet.faults import COMES_BACK, DROPS_OUT, IS_LATE, REPEATS, RUBBISH
 from export.datasets import celeba
 from export.datasets.labelled import PARTITIONS
 
@@ -32,7 +32,9 @@ OFTEN_HIDDEN = (
 )
 ALSO = 0.25  # how many hide, and how many keep, a second label
 
-FAULTY = 50  # one device of so many has each fault
+# Of each fifty devices one has each fault, all of them among the first twenty, so that a small fleet has them too.
+BLOCK, FAULTY = 50, 20
+FAILS = (DROPS_OUT, COMES_BACK, IS_LATE, REPEATS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +73,11 @@ def people(bundle: privsdk.Bundle, data: Path | None, count: int, seed: int) -> 
 
 
 def fleet(bundle: privsdk.Bundle, data: Path | None, count: int, seed: int, folder: Path) -> list[Owned]:
-    """So many devices, each in a folder of its own in ``folder``."""
-    generator = np.random.default_rng([seed, 2])
-    faults = _faults(count, generator)
+    """So many devices, each in a folder of its own in ``folder``: of two fleets the smaller is part of the larger."""
     owned = []
-    for number, (person, fault) in enumerate(zip(people(bundle, data, count, seed), faults, strict=True)):
-        name = f"device-{number:04}"
-        wish = _wish(bundle, generator)
+    for number, person in enumerate(people(bundle, data, count, seed)):
+        name = named(number)
+        wish, fault = _wish(bundle, np.random.default_rng([seed, 2, number])), _fault(number, seed)
         columns = [bundle.attributes.index(label) for label in wish.utility]
         key = hashlib.sha256(f"{name}, seed {seed}".encode()).digest()
         Device.made(folder / name, person.photos, wish, key, person.labels[:, columns], fault)
@@ -138,12 +138,10 @@ def _wish(bundle: privsdk.Bundle, generator: np.random.Generator) -> Wish:
     return Wish(bundle.name, tuple(private), tuple(utility))
 
 
-def _faults(count: int, generator: np.random.Generator) -> Sequence[str | None]:
-    """One device of fifty has each fault that is no rubbish, and one of fifty sends rubbish of one kind or another."""
-    each = -(-count // FAULTY)
-    rubbish = FAULTS[4:]
-    wrong = [fault for fault in FAULTS[:4] for _ in range(each)] + [
-        rubbish[number % len(rubbish)] for number in range(each)
-    ]
-    faults: list[str | None] = [*wrong, *[None] * (count - len(wrong))]
-    return [faults[place] for place in generator.permutation(count)]
+def _fault(number: int, seed: int) -> str | None:
+    """What goes wrong with the device of this number."""
+    block, place = divmod(number, BLOCK)
+    faulty = np.random.default_rng([seed, 3, block]).permutation(FAULTY)[: len(FAILS) + 1].tolist()
+    if place not in faulty:
+        return None
+    return (*FAILS, list(RUBBISH)[block % len(RUBBISH)])[faulty.index(place)]

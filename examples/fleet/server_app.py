@@ -17,19 +17,22 @@ from examples.fleet.device import open_bundle
 from privsdk.store.folder import write_atomically
 
 CALLS = 2
-LONGEST_CALL = 3600.0  # seconds that a call waits for its last answer
+LONGEST_CALL = 3600.0  # seconds that a call of a simulated fleet waits for its last answer
 LONGEST_START = 120.0  # seconds until all devices are there
 
 POOL, RECEIVED = "pool.npz", "received.json"
 
 
-def collected(grid: Grid, nodes: Sequence[int], shape: tuple[int, ...]) -> Collection:
-    """What all devices answer to all calls; whoever does not answer in time is asked again by the next call."""
+def collected(grid: Grid, nodes: Sequence[int], shape: tuple[int, ...], longest_call: float) -> Collection:
+    """What all devices answer to all calls, each waited for so many seconds.
+
+    Whoever does not answer in time is asked again by the next call.
+    """
     collection = Collection(shape)
     for call in range(1, CALLS + 1):
         content = RecordDict({"call": ConfigRecord({"number": call})})
         calls = [Message(content, node, "query.release") for node in nodes]
-        for answer in grid.send_and_receive(calls, timeout=LONGEST_CALL):
+        for answer in grid.send_and_receive(calls, timeout=longest_call):
             collection.receive(answer, call)
     return collection
 
@@ -40,14 +43,14 @@ def server_app(devices: int, bundle: str, output: Path) -> ServerApp:
 
     @made.main()
     def main(grid: Grid, context: Context) -> None:
-        run(grid, devices, bundle, output)
+        run(grid, devices, bundle, output, LONGEST_CALL)
 
     return made
 
 
-def run(grid: Grid, devices: int, bundle: str, output: Path) -> None:
-    """As :func:`server_app`."""
-    collection = collected(grid, present(grid, devices), open_bundle(bundle).sample_shape)
+def run(grid: Grid, devices: int, bundle: str, output: Path, longest_call: float) -> None:
+    """As :func:`server_app`; a call waits for its last answer so many seconds."""
+    collection = collected(grid, present(grid, devices), open_bundle(bundle).sample_shape, longest_call)
     with (output / POOL).open("wb") as file:
         np.savez(file, **{name: collection.releases[name] for name in sorted(collection.releases)})
     received = {
@@ -72,4 +75,5 @@ app = ServerApp()
 @app.main()
 def _main(grid: Grid, context: Context) -> None:
     settings = context.run_config
-    run(grid, int(settings["devices"]), str(settings["bundle"]), Path(str(settings["output"])))
+    output, longest_call = Path(str(settings["output"])), float(settings["longest-call"])
+    run(grid, int(settings["devices"]), str(settings["bundle"]), output, longest_call)

@@ -9,9 +9,11 @@ from flwr.simulation import run_simulation
 from examples.fleet import client_app, server_app
 
 
-def simulate(devices: Path, bundle: str, output: Path, processes: int) -> None:
-    """Runs every device in the folder ``devices``, ``processes`` at a time; the server writes into ``output``."""
-    count = len(list(devices.iterdir()))
+def simulate(devices: Path, count: int, bundle: str, output: Path, processes: int) -> None:
+    """Runs the first ``count`` devices in the folder ``devices``, ``processes`` at a time.
+
+    The server writes into ``output``.
+    """
     run_simulation(
         server_app.server_app(count, bundle, output),
         client_app.simulated(devices),
