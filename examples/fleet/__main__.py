@@ -11,11 +11,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.fleet import averaging
+from examples.fleet.averaging import inputs
 from examples.fleet.deployment import Deployment
 from examples.fleet.device import open_bundle
+from examples.fleet.improvement import shared
+from examples.fleet.pool import Pool
 from examples.fleet.population import fleet
+from examples.fleet.server_app import server_app
 from examples.fleet.simulation import simulate
-from examples.fleet.table import table
+from examples.fleet.table import LEAST_DEVICES, improvement, messages, table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,8 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), folders) as deployment:
             deployment.run(bundle.name, server)
     else:
-        simulate(runs / "devices", len(owned), bundle.name, server, asked.processes)
-    print(table(bundle, server, owned, asked.seed, asked.processes))
+        simulate(runs / "devices", len(owned), server_app(len(owned), bundle.name, server), asked.processes)
+    pool = Pool.read(bundle, server, owned)
+    print("\n".join(messages(owned, pool, server)))
+    if len(pool.owned) < LEAST_DEVICES:
+        print(f"Attackers are split by device: for figures at least {LEAST_DEVICES} are needed.")
+        return
+    print(table(pool, asked.seed, asked.processes))
+    x = inputs(bundle, pool.releases)
+    classifiers = shared(pool, x)
+    simulate(runs / "devices", len(owned), averaging.server_app(classifiers, server), asked.processes)
+    print(improvement(pool, x, classifiers, server, asked.seed))
 
 
 if __name__ == "__main__":

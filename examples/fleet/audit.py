@@ -152,8 +152,7 @@ class Devices:
         return (self.score > 0) == (self.truth == 1)
 
     def told(self, devices: int) -> Told:
-        area, influence = auroc_influence(self.truth, self.score, self.label)
-        return area, _per_device(influence, self.device, devices)
+        return told_of_devices(self.truth, self.score, self.label, self.device, devices)
 
     def share(self, right: NDArray[np.bool_], weights: NDArray) -> Estimate:
         """The share of devices of which a guess is ``right``; ``weights`` float64 [draws, D] resample devices."""
@@ -177,12 +176,20 @@ def _of_releases(pool: Pool, sought: Sequence[Found], within: Rows) -> Told:
         scores.append(one.scores[own])
         strata.append(np.full(len(rows), number))
         device.append(pool.device[rows])
-    area, influence = auroc_influence(*(np.concatenate(part) for part in (labels, scores, strata)))
-    return area, _per_device(influence, np.concatenate(device), len(pool.owned))
+    parts = (np.concatenate(part) for part in (labels, scores, strata, device))
+    return told_of_devices(*parts, len(pool.owned))
 
 
-def _per_device(influence: NDArray[np.float64], device: NDArray[np.int64], devices: int) -> NDArray[np.float64]:
-    return CROSS_FITTED * np.bincount(device, influence, devices)
+def told_of_devices(
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    strata: NDArray[np.int64],
+    device: NDArray[np.int64],
+    devices: int,
+) -> Told:
+    """The AUROC of scores [M] of labels [M], compared within ``strata`` [M]; ``device`` [M] is below ``devices``."""
+    area, influence = auroc_influence(labels, scores, strata)
+    return area, CROSS_FITTED * np.bincount(device, influence, devices)
 
 
 def _widths(told: Sequence[Told]) -> NDArray[np.float64]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr.app import Context, Error, Message
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from examples.fleet import averaging
 from examples.fleet.device import Device, named
 
 NO_ANSWER = 0  # Flower's code for what is unknown
@@ -21,13 +22,21 @@ def client_app(folder_of: FolderOf) -> ClientApp:
 
     @made.query("release")
     def release(message: Message, context: Context) -> Message:
-        call = message.content["call"]["number"]
-        try:
-            return Message(Device(folder_of(context)).answer(call), reply_to=message)
-        except Exception:  # noqa: BLE001  Flower would send the error's words, which may name what is hidden
-            return Message(Error(NO_ANSWER, "no answer"), reply_to=message)
+        return replied(message, lambda: Device(folder_of(context)).answer(message.content["call"]["number"]))
+
+    @made.train()
+    def improve(message: Message, context: Context) -> Message:
+        return replied(message, lambda: averaging.answer(Device(folder_of(context)), message))
 
     return made
+
+
+def replied(message: Message, made: Callable[[], RecordDict]) -> Message:
+    """What was made, or no answer."""
+    try:
+        return Message(made(), reply_to=message)
+    except Exception:  # noqa: BLE001  Flower would send the error's words, which may name what is hidden
+        return Message(Error(NO_ANSWER, "no answer"), reply_to=message)
 
 
 def simulated(devices: Path) -> ClientApp:

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message
-from flwr.common.serde import recorddict_to_proto
 from numpy.typing import NDArray
 
 from examples.fleet.device import ENVELOPE, RELEASES
@@ -84,7 +83,7 @@ class Collection:
             name, made_at = _envelope(message, call)
             if self._nodes.setdefault(name, node) != node:
                 raise _RefusedError("another's-name", "another device has sent under this name")
-            self.sent[name] = self.sent.get(name, 0) + recorddict_to_proto(message.content).ByteSize()
+            self.sent[name] = self.sent.get(name, 0) + sum(one.count_bytes() for one in message.content.values())
             if name in self.releases:
                 raise _RefusedError("repeated", "its releases are here already, and were counted")
             self.releases[name] = decoded(_only_array(message), self.shape)

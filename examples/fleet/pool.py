@@ -20,13 +20,14 @@ Floats = NDArray[np.float32]
 class Pool:
     """D devices whose releases were taken, with N releases.
 
-    ``released`` float32 [N, Z] are latents of the releases, encoded again as anybody can who has the bundle;
+    ``released`` float32 [N, Z] are latents of the ``releases``, encoded again as anybody can who has the bundle;
     ``unfiltered`` those of the photos, which no server has; ``labels`` uint8 [N, A] what is true of the photos, by
     ``attributes``; ``device`` int64 [N] whose each is, as a place in ``owned``.
     """
 
     owned: tuple[Owned, ...]
     attributes: tuple[str, ...]
+    releases: NDArray[np.uint8]
     released: Floats
     unfiltered: Floats
     labels: NDArray[np.uint8]
@@ -36,13 +37,15 @@ class Pool:
     def read(cls, bundle: privsdk.Bundle, server: Path, owned: Sequence[Owned]) -> Pool:
         """What a server wrote into its folder, of these devices."""
         with np.load(server / POOL) as arrays:
-            releases = {name: arrays[name] for name in arrays.files}
-        present = tuple(one for one in owned if one.name in releases)
+            taken = {name: arrays[name] for name in arrays.files}
+        present = tuple(one for one in owned if one.name in taken)
+        releases = np.concatenate([taken[one.name] for one in present])
         photos = np.concatenate([one.person.photos for one in present])
         return cls(
             present,
             bundle.attributes,
-            bundle.encode(np.concatenate([releases[one.name] for one in present])).mean,
+            releases,
+            bundle.encode(releases).mean,
             bundle.encode(photos).mean,
             np.concatenate([one.person.labels for one in present]),
             np.repeat(np.arange(len(present)), [len(one.person.photos) for one in present]),

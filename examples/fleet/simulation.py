@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flwr.serverapp import ServerApp
 from flwr.simulation import run_simulation
 
-from examples.fleet import client_app, server_app
+from examples.fleet.client_app import simulated
 
 
-def simulate(devices: Path, count: int, bundle: str, output: Path, processes: int) -> None:
-    """Runs the first ``count`` devices in the folder ``devices``, ``processes`` at a time.
-
-    The server writes into ``output``.
-    """
+def simulate(devices: Path, count: int, server: ServerApp, processes: int) -> None:
+    """Runs the first ``count`` devices in the folder ``devices``, ``processes`` at a time, with this server."""
     run_simulation(
-        server_app.server_app(count, bundle, output),
-        client_app.simulated(devices),
+        server,
+        simulated(devices),
         count,
         backend_config={
             "init_args": {"num_cpus": processes, "include_dashboard": False, "log_to_driver": False},

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import privsdk
-from examples.fleet.audit import Devices, Leakage, by_kind, found, leakage, of_each_label, strongest
+from examples.fleet.audit import Devices, Found, Leakage, by_kind, found, leakage, of_each_label, strongest
+from examples.fleet.averaging import Floats
 from examples.fleet.faults import RUBBISH
+from examples.fleet.improvement import accuracies
+from examples.fleet.improvement import leakage as leakage_of_updates
 from examples.fleet.pool import Pool
 from examples.fleet.population import SIMULATED, Owned
 from examples.fleet.server_app import RECEIVED
@@ -22,32 +23,60 @@ from privsdk.auditing.metrics import Estimate, resampled
 
 Row = tuple[str, str]
 
+LEAST_DEVICES = 10  # in a pool, for figures
+
 TEST, CELEBA, ALL = "people of CelebA's test partition", "people of CelebA", "all devices"
 OWNERS = {TEST: ("test",), CELEBA: ("test", "valid", "train"), ALL: ("test", "valid", "train", SIMULATED)}
 
 
-def table(bundle: privsdk.Bundle, server: Path, owned: Sequence[Owned], seed: int, processes: int) -> str:
+def table(pool: Pool, seed: int, processes: int) -> str:
     """Markdown.  What leaks is given first of people whom no part of the bundle has seen: that is what is quoted."""
-    pool = Pool.read(bundle, server, owned)
-    sought, right = found(pool, seed, processes), Right(pool, seed)
-    weights = resampled(np.arange(len(pool.owned)), seed=seed)
+    sought, right, weights = found(pool, seed, processes), Right(pool, seed), resampled_devices(pool, seed)
+    return beside(pool, lambda within: figures(pool, sought, right, within, weights))
+
+
+def improvement(pool: Pool, x: Floats, shared: Floats, server: Path, seed: int) -> str:
+    """Markdown, of federated averaging; ``x`` and ``shared`` are what the server started with."""
+    weights = resampled_devices(pool, seed)
+
+    def rows(within: NDArray[np.bool_]) -> list[Row]:
+        before, averaged, own = accuracies(pool, x, shared, server, within, weights)
+        leaked = leakage_of_updates(pool, x, server, within, seed)
+        return [
+            ("kept labels, accuracy: shared classifiers", told(before)),
+            ("after averaging", told(averaged)),
+            ("gained", told(averaged - before)),
+            ("after averaging, and each device's own steps", told(own)),
+            ("gained", told(own - before)),
+            *((f"hidden labels of devices, leakage: {name}", leaks(one)) for name, one in leaked.items()),
+        ]
+
+    return beside(pool, rows)
+
+
+def beside(pool: Pool, rows: Callable[[NDArray[np.bool_]], list[Row]]) -> str:
+    """A column of figures for each kind of owners that are not all of those before."""
     shown: dict[str, list[Row]] = {}
     seen = 0
     for name, partitions in OWNERS.items():
         within = pool.of(partitions)
-        if within.sum() > seen:  # else it would be the column before once more
+        if within.sum() > seen:
             seen = within.sum()
-            shown[name] = figures(pool, sought, right, within, weights)
+            shown[name] = rows(within)
     columns = list(shown.values())
-    lines = [f"| | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
+    lines = ["", f"| | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
     for number, (what, _) in enumerate(columns[0]):
         lines.append(f"| {what} | {' | '.join(column[number][1] for column in columns)} |")
-    received = json.loads((server / RECEIVED).read_text())
-    return "\n".join([*lines, "", *messages(owned, pool, received)])
+    return "\n".join(lines)
+
+
+def resampled_devices(pool: Pool, seed: int) -> NDArray[np.float64]:
+    """Weights of devices in each draw of the bootstrap: float64 [draws, D]."""
+    return resampled(np.arange(len(pool.owned)), seed=seed)
 
 
 def figures(
-    pool: Pool, sought: Sequence[Any], right: Right, within: NDArray[np.bool_], weights: NDArray[np.float64]
+    pool: Pool, sought: Sequence[Found], right: Right, within: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> list[Row]:
     """What is measured of the devices whose releases are ``within``, bool [N]; ``weights`` resample devices."""
     devices = np.zeros(len(pool.owned), bool)
@@ -84,8 +113,9 @@ def worst(pool: Pool, labels: Mapping[str, Leakage], within: NDArray[np.bool_]) 
     return f"{label}, hidden by {hiding} devices: {leaks(labels[label])}"
 
 
-def messages(owned: Sequence[Owned], pool: Pool, received: dict[str, Any]) -> list[str]:
+def messages(owned: Sequence[Owned], pool: Pool, server: Path) -> list[str]:
     """What was sent and refused, and how much a device sends."""
+    received = json.loads((server / RECEIVED).read_text())
     faults = Counter("rubbish" if one.fault in RUBBISH else one.fault for one in owned if one.fault)
     refused = Counter(one["reason"] for one in received["refused"])
     people = [one for one in pool.owned if one.person.file_bytes is not None]
