@@ -144,15 +144,14 @@ class Devices:
             for device in np.unique(pool.device[one.rows[within[one.rows]]]):
                 own = pool.device[one.rows] == device
                 rows.append((device, truth[device], one.scores[own].mean(), usual, number))
-        device, truth, score, usual, label = (np.array(column) for column in zip(*rows, strict=True))
-        return cls(device, truth, score, usual, label)
+        return cls(*(np.array(column) for column in zip(*rows, strict=True)))
 
     @property
     def right(self) -> NDArray[np.bool_]:
         return (self.score > 0) == (self.truth == 1)
 
     def told(self, devices: int) -> Told:
-        return told_of_devices(self.truth, self.score, self.label, self.device, devices)
+        return told_of_devices(devices, self.truth, self.score, self.label, self.device)
 
     def share(self, right: NDArray[np.bool_], weights: NDArray) -> Estimate:
         """The share of devices of which a guess is ``right``; ``weights`` float64 [draws, D] resample devices."""
@@ -176,20 +175,20 @@ def _of_releases(pool: Pool, sought: Sequence[Found], within: Rows) -> Told:
         scores.append(one.scores[own])
         strata.append(np.full(len(rows), number))
         device.append(pool.device[rows])
-    parts = (np.concatenate(part) for part in (labels, scores, strata, device))
-    return told_of_devices(*parts, len(pool.owned))
+    found = (np.concatenate(part) for part in (labels, scores, strata, device))
+    return told_of_devices(len(pool.owned), *found)
 
 
 def told_of_devices(
+    devices: int,
     labels: NDArray[np.int64],
     scores: NDArray[np.float64],
     strata: NDArray[np.int64],
     device: NDArray[np.int64],
-    devices: int,
 ) -> Told:
     """The AUROC of scores [M] of labels [M], compared within ``strata`` [M]; ``device`` [M] is below ``devices``."""
     area, influence = auroc_influence(labels, scores, strata)
-    return area, CROSS_FITTED * np.bincount(device, influence, devices)
+    return area, CROSS_FITTED * np.bincount(device, influence, devices).astype(np.float64)
 
 
 def _widths(told: Sequence[Told]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 import privsdk
+from examples.fleet.collection import RefusedError, decoded, write_arrays
 from examples.fleet.device import ENVELOPE, Device, open_bundle
 from examples.fleet.faults import DROPS_OUT, RUBBISH, DroppedOutError
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 ROUNDS = 3
 STEPS = 20  # of gradient descent that a device makes in a round, on all of its half at once
 RATE = 0.3
-ARRAYS, WEIGHTS, METRICS = "arrays", "weights", "metrics"
+ARRAYS, WEIGHTS = "arrays", "weights"
 UPDATES, AVERAGED = "updates.npz", "averaged.npy"
 
 
@@ -68,18 +69,21 @@ def answer(device: Device, message: Message) -> RecordDict:
     """What a device sends in a round.  Raises DroppedOutError where a failure is simulated that lasts."""
     if device.fault in (DROPS_OUT, *RUBBISH):
         raise DroppedOutError(f"{device.name} is off")
-    weights = message.content[ARRAYS][WEIGHTS].numpy()
+    weights = message.content.array_records[ARRAYS][WEIGHTS].numpy()
     return RecordDict(
         {
             ARRAYS: ArrayRecord({WEIGHTS: Array(improved(device, weights))}),
-            METRICS: MetricRecord({"num-examples": len(device.released()) // 2}),
             ENVELOPE: ConfigRecord({"device": device.name}),
         }
     )
 
 
 class ByLabel(FedAvg):
-    """Averages each label's classifier over the devices that changed it; ``updates`` are what was seen of each."""
+    """Averages each label's classifier over the devices that changed it.
+
+    Each device counts as much as another: it does not say how many photos it has.  ``updates`` are what was seen of
+    each at first, float64 [Z + 1].
+    """
 
     def __init__(self, weights: Floats) -> None:
         super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
@@ -89,18 +93,26 @@ class ByLabel(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        total, examples = np.zeros_like(self.weights), np.zeros(len(self.weights))
-        answers = [reply.content for reply in replies if not reply.has_error()]
-        for content in sorted(
-            answers, key=lambda one: str(one[ENVELOPE]["device"])
-        ):  # sums do not hang on who is first
-            change = content[ARRAYS][WEIGHTS].numpy() - self.weights
-            count = float(content[METRICS]["num-examples"])
-            examples[change.any(axis=1)] += count
-            total += count * change
-            self.updates.setdefault(str(content[ENVELOPE]["device"]), change.sum(axis=0))
-        self.weights = self.weights + total / np.maximum(examples, 1)[:, None]
+        changes = dict(filter(None, (self._change(reply) for reply in replies if not reply.has_error())))
+        for name, change in changes.items():
+            self.updates.setdefault(name, change.sum(axis=0))
+        if changes:
+            stacked = np.stack([changes[name] for name in sorted(changes)])  # a sum does not hang on who is first
+            devices = stacked.any(axis=2).sum(axis=0)
+            self.weights = self.weights + stacked.sum(axis=0) / np.maximum(devices, 1)[:, None]
         return ArrayRecord({WEIGHTS: Array(self.weights)}), None
+
+    def _change(self, reply: Message) -> tuple[str, Floats] | None:
+        """Who changed the weights by how much; None of what is no weights."""
+        record = reply.content.array_records.get(ARRAYS, ArrayRecord())
+        name = reply.content.config_records.get(ENVELOPE, ConfigRecord()).get("device")
+        try:
+            weights = decoded(record[WEIGHTS], np.float64, self.weights.shape[1:])
+        except (KeyError, RefusedError):
+            return None
+        if not isinstance(name, str) or weights.shape != self.weights.shape or not np.isfinite(weights).all():
+            return None
+        return name, weights - self.weights
 
 
 def server_app(weights: Floats, output: Path) -> ServerApp:
@@ -112,7 +124,6 @@ def server_app(weights: Floats, output: Path) -> ServerApp:
         strategy = ByLabel(weights)
         strategy.start(grid, ArrayRecord({WEIGHTS: Array(weights)}), num_rounds=ROUNDS)
         np.save(output / AVERAGED, strategy.weights)
-        with (output / UPDATES).open("wb") as file:
-            np.savez(file, **strategy.updates)
+        write_arrays(output / UPDATES, strategy.updates)
 
     return made

@@ -22,7 +22,10 @@ def client_app(folder_of: FolderOf) -> ClientApp:
 
     @made.query("release")
     def release(message: Message, context: Context) -> Message:
-        return replied(message, lambda: Device(folder_of(context)).answer(message.content["call"]["number"]))
+        def answer() -> RecordDict:
+            return Device(folder_of(context)).answer(int(str(message.content.config_records["call"]["number"])))
+
+        return replied(message, answer)
 
     @made.train()
     def improve(message: Message, context: Context) -> Message:

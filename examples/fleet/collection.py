@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from examples.fleet.device import ENVELOPE, RELEASES
 from examples.fleet.faults import MOST_SENT
+from privsdk.store.folder import write_atomically
 
 NAME = re.compile(r"device-\d{4}")
 UNNAMED = "a device without a name"
@@ -42,7 +46,9 @@ class Refused:
         return f"{self.device}, call {self.call}: {self.reason}: {self.detail}"
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
+    """What a device sent is not taken."""
+
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.detail = reason, detail
@@ -77,19 +83,19 @@ class Collection:
         try:
             if message.has_error():
                 # What Flower passes on of a device's error is its own words, and may say what it hides.
-                raise _RefusedError("no-answer", "it is off, or lets nothing out")
+                raise RefusedError("no-answer", "it is off, or lets nothing out")
             if not message.content:
                 return  # it has sent all, or has nothing yet
             name, made_at = _envelope(message, call)
             if self._nodes.setdefault(name, node) != node:
-                raise _RefusedError("another's-name", "another device has sent under this name")
+                raise RefusedError("another's-name", "another device has sent under this name")
             self.sent[name] = self.sent.get(name, 0) + sum(one.count_bytes() for one in message.content.values())
             if name in self.releases:
-                raise _RefusedError("repeated", "its releases are here already, and were counted")
-            self.releases[name] = decoded(_only_array(message), self.shape)
+                raise RefusedError("repeated", "its releases are here already, and were counted")
+            self.releases[name] = decoded(_only_array(message), np.uint8, self.shape)
             if made_at < call:
                 self.late.append(name)
-        except _RefusedError as error:
+        except RefusedError as error:
             self._refused.append((node, Refused(name, call, error.reason, error.detail)))
 
 
@@ -98,7 +104,7 @@ def _envelope(message: Message, call: int) -> tuple[str, int]:
     record = message.content.get(ENVELOPE)
     name, made_at = (record.get("device"), record.get("call")) if isinstance(record, ConfigRecord) else (None, None)
     if not isinstance(name, str) or not NAME.fullmatch(name) or type(made_at) is not int or not 1 <= made_at <= call:
-        raise _RefusedError("no-envelope", "it does not say which device sent it, and when")
+        raise RefusedError("no-envelope", "it does not say which device sent it, and when")
     return name, made_at
 
 
@@ -106,29 +112,37 @@ def _only_array(message: Message) -> Array:
     """The releases, which are all that a message may hold beside its envelope."""
     record = message.content.get(RELEASES)
     if set(message.content) != {RELEASES, ENVELOPE} or not isinstance(record, ArrayRecord) or set(record) != {RELEASES}:
-        raise _RefusedError("undecodable", "it holds something else than releases")
+        raise RefusedError("undecodable", "it holds something else than releases")
     return record[RELEASES]
 
 
-def decoded(array: Array, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """uint8 [N, *shape].  What the bytes claim is compared with how many they are before memory is asked for."""
+def decoded(array: Array, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """[N, *shape] of this dtype.  What the bytes claim is compared with how many they are before memory is asked for.
+
+    Raises RefusedError.
+    """
     if len(array.data) > MOST_SENT:
-        raise _RefusedError("too-large", f"{len(array.data)} bytes, and {MOST_SENT} are taken")
+        raise RefusedError("too-large", f"{len(array.data)} bytes, and {MOST_SENT} are taken")
     stream = io.BytesIO(array.data)
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError("not of version 1.0")
-        claimed, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+        claimed, by_columns, found = np.lib.format.read_array_header_1_0(stream)
     except ValueError as error:
-        raise _RefusedError("undecodable", f"no array: {str(error).splitlines()[0]}") from error
-    if dtype != np.uint8:
-        raise _RefusedError("wrong-dtype", f"{dtype}, and pixels are uint8")
+        raise RefusedError("undecodable", f"no array: {str(error).splitlines()[0]}") from error
+    wanted = np.dtype(dtype)
+    if found != wanted:
+        raise RefusedError("wrong-dtype", f"{found}, and {wanted} is taken")
     if claimed[1:] != shape or claimed[0] < 1 or by_columns:
-        raise _RefusedError("wrong-shape", f"{list(claimed)}, and samples are [N, {', '.join(map(str, shape))}]")
-    pixels = np.frombuffer(array.data, np.uint8, offset=stream.tell())
-    if pixels.size != np.prod(claimed, dtype=object):
-        raise _RefusedError("undecodable", f"{pixels.size} pixels where {list(claimed)} are said")
-    return pixels.reshape(claimed)
+        raise RefusedError("wrong-shape", f"{list(claimed)}, and [N, {', '.join(map(str, shape))}] is taken")
+    there = len(array.data) - stream.tell()
+    if there != math.prod(claimed) * wanted.itemsize:
+        raise RefusedError("undecodable", f"{there} bytes for {list(claimed)} of {wanted}")
+    return np.frombuffer(array.data, wanted, offset=stream.tell()).reshape(claimed)
 
 
-REASONS = get_args(Reason)
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Into one file for ``np.load``, in the order of their names."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    write_atomically(path, stream.getvalue())

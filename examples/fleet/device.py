@@ -42,6 +42,16 @@ class Wish:
         return cls(found["bundle"], tuple(found["private"]), tuple(found["utility"]))
 
 
+@cache
+def fitted(wish: Wish) -> privsdk.Privatizer:
+    """A filter for this wish: it is the same whoever fits it, so simulated devices in one process share it.
+
+    Raises what ``privsdk.fit`` raises.
+    """
+    # torch is the server's; what trains here is in the base install.
+    return privsdk.fit(open_bundle(wish.bundle), wish.private, wish.utility, engine="onnx")
+
+
 @dataclass(frozen=True)
 class Device:
     """The folder's name is the device's, and tells nothing of its owner."""
@@ -98,10 +108,8 @@ class Device:
         """
         path = self.folder / RELEASED
         if not path.exists():
-            wish = self.wish
-            # torch is the server's; what trains here is in the base install.
-            privatizer = privsdk.fit(open_bundle(wish.bundle), wish.private, wish.utility, engine="onnx")
-            releases = privatizer.privatize(np.load(self.folder / ALBUM), key=(self.folder / KEY).read_bytes())
+            album, key = np.load(self.folder / ALBUM), (self.folder / KEY).read_bytes()
+            releases = fitted(self.wish).privatize(album, key=key)
             write_atomically(path, Array(releases).data)  # which is what np.save writes
         return np.load(path)
 

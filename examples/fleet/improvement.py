@@ -92,6 +92,5 @@ def _told(pool: Pool, features: Floats, inside: NDArray[np.bool_], seed: int) ->
             scored = sought[hiding[sought]]
             if len(scored):
                 scores = model.decision_function(features[scored])
-                rows += [(device, truth[device], score, number) for device, score in zip(scored, scores, strict=True)]
-    device, truths, scores, numbers = (np.array(column) for column in zip(*rows, strict=True))
-    return told_of_devices(truths, scores, numbers, device, len(pool.owned))
+                rows += [(truth[device], score, number, device) for device, score in zip(scored, scores, strict=True)]
+    return told_of_devices(len(pool.owned), *(np.array(column) for column in zip(*rows, strict=True)))

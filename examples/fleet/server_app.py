@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from examples.fleet.collection import Collection
+from examples.fleet.collection import Collection, write_arrays
 from examples.fleet.device import open_bundle
 from privsdk.store.folder import write_atomically
 
@@ -51,8 +50,7 @@ def server_app(devices: int, bundle: str, output: Path) -> ServerApp:
 def run(grid: Grid, devices: int, bundle: str, output: Path, longest_call: float) -> None:
     """As :func:`server_app`; a call waits for its last answer so many seconds."""
     collection = collected(grid, present(grid, devices), open_bundle(bundle).sample_shape, longest_call)
-    with (output / POOL).open("wb") as file:
-        np.savez(file, **{name: collection.releases[name] for name in sorted(collection.releases)})
+    write_arrays(output / POOL, collection.releases)
     received = {
         "late": sorted(collection.late),
         "sent": dict(sorted(collection.sent.items())),

@@ -26,7 +26,10 @@ class Right:
 
     def __init__(self, pool: Pool, seed: int) -> None:
         everyone = np.ones(len(pool.device), bool)
-        released, unfiltered, usual, device = [], [], [], []
+        released: list[NDArray[np.bool_]] = []
+        unfiltered: list[NDArray[np.bool_]] = []
+        usual: list[NDArray[np.bool_]] = []
+        device: list[NDArray[np.int64]] = []
         for label in pool.attributes:
             kept = pool.keeps(label)
             if not kept.any() or not pool.told_apart(label, everyone, FOLDS):
@@ -37,9 +40,8 @@ class Right:
             classes = pool.classes(label)
             usual.append(classes[kept] == (classes.mean() >= 0.5))
             device.append(pool.device[kept])
-        self.released, self.unfiltered, self.usual, self.device = (
-            np.concatenate(part) for part in (released, unfiltered, usual, device)
-        )
+        self.released, self.unfiltered, self.usual = map(np.concatenate, (released, unfiltered, usual))
+        self.device = np.concatenate(device)
 
     def accuracy(self, right: NDArray[np.bool_], within: NDArray[np.bool_], weights: NDArray) -> Estimate:
         """Of the devices ``within``, bool [D]; ``weights`` float64 [draws, D] resample them."""
