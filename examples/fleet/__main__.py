@@ -18,8 +18,8 @@ from examples.fleet.device import open_bundle
 from examples.fleet.improvement import shared
 from examples.fleet.pool import Pool
 from examples.fleet.population import fleet
-from examples.fleet.server_app import server_app
-from examples.fleet.simulation import simulate
+from examples.fleet.server_app import Calling, server_app
+from examples.fleet.simulation import OPEN, simulate
 from examples.fleet.table import LEAST_DEVICES, improvement, messages, table
 
 
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), folders) as deployment:
             deployment.run(bundle.name, server)
     else:
-        simulate(runs / "devices", len(owned), server_app(len(owned), bundle.name, server), asked.processes)
+        collecting = server_app(len(owned), bundle.name, server, Calling(OPEN * asked.processes))
+        simulate(runs / "devices", len(owned), collecting, asked.processes)
     pool = Pool.read(bundle, server, owned)
     print("\n".join(messages(owned, pool, server)))
     if len(pool.owned) < LEAST_DEVICES:

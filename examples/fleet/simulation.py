@@ -9,6 +9,8 @@ from flwr.simulation import run_simulation
 
 from examples.fleet.client_app import simulated
 
+OPEN = 4  # calls for each process: none has to wait for the next one
+
 
 def simulate(devices: Path, count: int, server: ServerApp, processes: int) -> None:
     """Runs the first ``count`` devices in the folder ``devices``, ``processes`` at a time, with this server."""

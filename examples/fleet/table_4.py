@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.paper.classifier import PapersClassifier
 from benchmarks.paper.published import ACCURACY, TABLE_4
 from examples.fleet.device import Device, Wish, named, open_bundle
-from examples.fleet.server_app import POOL, server_app
-from examples.fleet.simulation import simulate
+from examples.fleet.server_app import POOL, Calling, server_app
+from examples.fleet.simulation import OPEN, simulate
 from export.datasets import mnist
 from export.datasets.labelled import TEST, TRAIN, LabelledSamples
 from privsdk.auditing.attackers import Attacker, HistGradientBoosting, LogisticRegression, StandardisedPerceptron
@@ -35,16 +35,24 @@ BUNDLE = "mnist"
 WISHES = (Wish(BUNDLE, ("At least 5",), ("Even",)), Wish(BUNDLE, ("Even",), ("At least 5",)))
 PARTS = {2: 10, 10: 20, 100: 200}  # of the training digits, one a user's: as in benchmarks/paper for 2 and 10
 ON_THE_SERVER = 20_000
-STRONG: tuple[type[Attacker], ...] = (LogisticRegression, StandardisedPerceptron, HistGradientBoosting)
+CLASSIFIERS: tuple[type[Attacker], ...] = (
+    PapersClassifier,
+    *(LogisticRegression, StandardisedPerceptron, HistGradientBoosting),
+)
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """For each user the rows of the data that are his: those that are learned from, and those that are scored."""
+    """For each user the rows of the data that are his, those that are learned from and those that are scored.
 
-    learned: list[NDArray[np.int64]]
-    scored: list[NDArray[np.int64]]
-    public: NDArray[np.int64]
+    ``public`` are the training rows of nobody.
+    """
+
+    learned: list[Rows]
+    scored: list[Rows]
+    public: Rows
 
     @classmethod
     def drawn(cls, data: LabelledSamples, count: int, seed: int) -> Users:
@@ -52,6 +60,21 @@ class Users:
         train, test = (generator.permutation(np.flatnonzero(data.partition == one)) for one in (TRAIN, TEST))
         parts = np.array_split(train, PARTS[count])
         return cls(parts[:count], np.array_split(test, count), np.concatenate(parts[count:]))
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Latents float32 [N, Z] of digits on the server, the ``rows`` of the data that they are, and their users' wish.
+
+    ``wish`` int64 [N] is a place in ``WISHES``, -1 of public digits.
+    """
+
+    z: NDArray[np.float32]
+    rows: Rows
+    wish: NDArray[np.int64]
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Digits:
+        return Digits(self.z[chosen], self.rows[chosen], self.wish[chosen])
 
 
 def measured(source: Path, runs: Path, count: int, seed: int, processes: int) -> list[str]:
@@ -62,54 +85,66 @@ def measured(source: Path, runs: Path, count: int, seed: int, processes: int) ->
     server.mkdir(parents=True, exist_ok=True)
     users = Users.drawn(data, count, seed)
     for number, rows in enumerate(zip(users.learned, users.scored, strict=True)):
-        wish, own = WISHES[number % 2], np.concatenate(rows)
+        wish, his = WISHES[number % 2], np.concatenate(rows)
         key = hashlib.sha256(f"user {number}, seed {seed}".encode()).digest()
-        labels = data.labels[own][:, [data.attributes.index(wish.utility[0])]]
-        Device.made(folder / "devices" / named(number), data.samples[own], wish, key, labels)
-    simulate(folder / "devices", count, server_app(count, BUNDLE, server), processes)
-    with np.load(server / POOL) as arrays:
-        z = [bundle.encode(arrays[named(number)]).mean for number in range(count)]
-    sizes = [len(rows) for rows in users.learned]
-    shown = users.public[: max(ON_THE_SERVER - sum(sizes), 0)]
-    held = np.concatenate([*users.learned, shown])
-    released = np.concatenate([*(one[:size] for one, size in zip(z, sizes, strict=True)), unfiltered(data, shown)])
-    wish_of = np.concatenate(
-        [*(np.full(size, number % 2) for number, size in enumerate(sizes)), np.full(len(shown), -1)]
-    )
+        labels = data.labels[his][:, [data.attributes.index(wish.utility[0])]]
+        Device.made(folder / "devices" / named(number), data.samples[his], wish, key, labels)
+    collecting = server_app(count, BUNDLE, server, Calling(OPEN * processes))
+    simulate(folder / "devices", count, collecting, processes)
+    learned, scored = on_the_server(data, users, server)
     lines = []
-    for side, wish in enumerate(WISHES):
-        own = range(side, count, 2)
-        scored, truth = (
-            np.concatenate([z[one][sizes[one] :] for one in own]),
-            np.concatenate([users.scored[one] for one in own]),
-        )
-        for label, hidden in ((wish.private[0], True), (wish.utility[0], False)):
+    for place, wish in enumerate(WISHES):
+        own = scored[scored.wish == place]
+        for label in (*wish.private, *wish.utility):
+            hidden = label in wish.private
+            # The server knows who sent what, and those of one wish may be alike.
+            lessons = [learned, learned[learned.wish == place]] if hidden else [learned]
             classes = data.labels[:, data.attributes.index(label)].astype(np.int64)
-            learned = [np.ones(len(held), bool), wish_of == side] if hidden else [np.ones(len(held), bool)]
-            found = {
-                attacker: [attacker(seed).fit(released[rows], classes[held[rows]]).score(scored) for rows in learned]
-                for attacker in (PapersClassifier, *STRONG)
-            }
-            said = [told(classes[truth], scores) for scores in (found[PapersClassifier][0], *sum(found.values(), []))]
-            published = TABLE_4[f"user {side + 1}"][label][ACCURACY].value
-            base = max(classes[truth].mean(), 1 - classes[truth].mean())
-            most = max(said, key=lambda one: one.value)
+            said = [accuracies(classes, lesson, own, seed) for lesson in lessons]
+            base = float(np.bincount(classes[own.rows]).max() / len(own.rows))
+            published = TABLE_4[f"user {place + 1}"][label][ACCURACY].value
+            most = max((one for each in said for one in each), key=lambda one: one.value)
+            what = f"{label}, {'hidden' if hidden else 'kept'}"
             lines.append(
-                f"| {count} | {label}, {'hidden' if hidden else 'kept'} | {base:.3f} | {published:.3f} "
-                f"| {shown_as(said[0])} | {shown_as(most)} |"
+                f"| {count} | {what} | {base:.3f} | {published:.3f} | {shown_as(said[0][0])} | {shown_as(most)} |"
             )
     return lines
+
+
+def on_the_server(data: LabelledSamples, users: Users, server: Path) -> tuple[Digits, Digits]:
+    """The digits that are learned from, and those that are scored."""
+    bundle, count = open_bundle(BUNDLE), len(users.learned)
+    with np.load(server / POOL) as arrays:
+        z = [bundle.encode(arrays[named(number)]).mean for number in range(count)]
+    wishes = [np.full(len(one), number % 2) for number, one in enumerate(z)]
+    shown = users.public[: max(ON_THE_SERVER - sum(map(len, users.learned)), 0)]
+    learned, scored = [], []
+    for own, wish, first, rest in zip(z, wishes, users.learned, users.scored, strict=True):
+        learned.append(Digits(own[: len(first)], first, wish[: len(first)]))
+        scored.append(Digits(own[len(first) :], rest, wish[len(first) :]))
+    learned.append(Digits(unfiltered(data, shown), shown, np.full(len(shown), -1)))
+    return together(learned), together(scored)
+
+
+def together(parts: Sequence[Digits]) -> Digits:
+    return Digits(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("z", "rows", "wish")))
+
+
+def accuracies(classes: NDArray[np.int64], learned: Digits, scored: Digits, seed: int) -> list[Estimate]:
+    """How often each classifier is right, the paper's first."""
+    found = []
+    weights = resampled(np.arange(len(scored.rows)), seed=seed)
+    for classifier in CLASSIFIERS:
+        scores = classifier(seed).fit(learned.z, classes[learned.rows]).score(scored.z)
+        truth = classes[scored.rows]
+        found.append(Estimate(float(accuracy(truth, scores)), accuracy(truth, scores, weights)))
+    return found
 
 
 def unfiltered(data: LabelledSamples, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Latents of digits that nobody filtered: float32 [N, Z]."""
     bundle = open_bundle(BUNDLE)
     return bundle.encode(data.samples[rows]).mean if len(rows) else np.empty((0, bundle.latent_size), np.float32)
-
-
-def told(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Estimate:
-    weights = resampled(np.arange(len(labels)))
-    return Estimate(float(accuracy(labels, scores)), accuracy(labels, scores, weights))
 
 
 def shown_as(estimate: Estimate) -> str:
