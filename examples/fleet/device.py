@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class Wish:
         return cls(found["bundle"], tuple(found["private"]), tuple(found["utility"]))
 
 
-@cache
+@lru_cache(maxsize=2)
 def fitted(wish: Wish) -> privsdk.Privatizer:
     """A filter for this wish: it is the same whoever fits it, so simulated devices in one process share it.
 

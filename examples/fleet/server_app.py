@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from flwr.app import DEFAULT_TTL, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from examples.fleet.collection import Collection, write_arrays
@@ -32,7 +32,7 @@ class Calling:
     """
 
     at_once: int
-    longest: float = DEFAULT_TTL
+    longest: float = 43_200.0  # as long as a message of Flower lives
 
 
 def collected(grid: Grid, nodes: Sequence[int], shape: tuple[int, ...], calling: Calling) -> Collection:
