@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(pool, asked.seed, asked.processes))
     x = inputs(bundle, pool.releases)
     classifiers = shared(pool, x)
-    simulate(runs / "devices", len(owned), averaging.server_app(classifiers, server), asked.processes)
+    improving = averaging.server_app(classifiers, len(owned), server)
+    simulate(runs / "devices", len(owned), improving, asked.processes)
     print(improvement(pool, x, classifiers, server, asked.seed))
 
 

@@ -20,7 +20,7 @@ from privsdk.auditing.attackers import Attacker, LogisticRegression, QuadraticDi
 from privsdk.auditing.intervals import CROSS_FITTED, auroc_influence, halfwidths
 from privsdk.auditing.metrics import Estimate
 from privsdk.auditing.parallel import each
-from privsdk.auditing.protocols import FOLDS, Attack, Released, cross_fitted
+from privsdk.auditing.protocols import FOLDS, Released, cross_fitted
 
 Interval = tuple[float, float]
 Rows = NDArray[np.bool_]
@@ -50,26 +50,24 @@ class Found:
 
 def found(pool: Pool, seed: int, processes: int) -> list[Found]:
     """What every attacker finds of every label that somebody hides and enough devices show each class of."""
-    tasks = []
+    kinds, tasks = [], []
     for label in pool.attributes:
         hidden, everyone = pool.hides(label), np.ones(len(pool.device), bool)
         for learned_from, knows, least in ((everyone, NO_WISHES, FOLDS), (hidden, WHO_HIDES, LEAST_TOLD)):
             if hidden.any() and pool.told_apart(label, learned_from, least):
-                tasks += [(pool, label, attacker, learned_from, knows, seed) for attacker in ATTACKERS]
-    done = dict(each(_found, tasks, processes))
-    return [done[number] for number in range(len(tasks))]
+                part = of(pool, pool.released, label)[learned_from]
+                kinds += [(label, knows, np.flatnonzero(learned_from), hidden[learned_from])] * len(ATTACKERS)
+                tasks += [(attacker, part, seed) for attacker in ATTACKERS]
+    sought: list[Found | None] = [None] * len(tasks)
+    for number, attack in each(cross_fitted, tasks, processes):
+        label, knows, places, hidden = kinds[number]
+        sought[number] = Found(label, attack.attacker, knows, places[hidden], attack.scores[hidden])
+    return [one for one in sought if one is not None]
 
 
-def _found(pool: Pool, label: str, attacker: type[Attacker], learned_from: Rows, knows: str, seed: int) -> Found:
-    places = np.flatnonzero(learned_from)
-    attack = attacked(pool, pool.released, label, attacker, learned_from, seed)
-    hidden = pool.hides(label)[places]
-    return Found(label, attacker.name, knows, places[hidden], attack.scores[hidden])
-
-
-def attacked(pool: Pool, z: NDArray[np.float32], label: str, attacker: type[Attacker], rows: Rows, seed: int) -> Attack:
-    """Cross-fitted over the devices whose releases these ``rows`` of ``z`` are."""
-    return cross_fitted(attacker, Released(z[rows], pool.classes(label)[rows], pool.device[rows]), seed)
+def of(pool: Pool, z: NDArray[np.float32], label: str) -> Released:
+    """Latents of the pool's samples, with what is true of them and whose they are."""
+    return Released(z, pool.classes(label), pool.device)
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ class ByLabel(FedAvg):
     each at first, float64 [Z + 1].
     """
 
-    def __init__(self, weights: Floats) -> None:
-        super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
+    def __init__(self, weights: Floats, devices: int) -> None:
+        super().__init__(fraction_evaluate=0.0, min_train_nodes=devices, min_available_nodes=devices)
         self.weights = weights
         self.updates: dict[str, Floats] = {}
 
@@ -115,13 +115,13 @@ class ByLabel(FedAvg):
         return name, weights - self.weights
 
 
-def server_app(weights: Floats, output: Path) -> ServerApp:
-    """Improves shared classifiers, float64 [A, Z + 1]; writes them, and the first round's updates, to ``output``."""
+def server_app(weights: Floats, devices: int, output: Path) -> ServerApp:
+    """Improves shared classifiers, float64 [A, Z + 1], on so many devices; writes them, and the first round's updates, to ``output``."""
     made = ServerApp()
 
     @made.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = ByLabel(weights)
+        strategy = ByLabel(weights, devices)
         strategy.start(grid, ArrayRecord({WEIGHTS: Array(weights)}), num_rounds=ROUNDS)
         np.save(output / AVERAGED, strategy.weights)
         write_arrays(output / UPDATES, strategy.updates)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.fleet.audit import attacked
+from examples.fleet.audit import of
 from examples.fleet.pool import Pool
 from privsdk.auditing.attackers import LogisticRegression
 from privsdk.auditing.metrics import Estimate
-from privsdk.auditing.protocols import FOLDS
+from privsdk.auditing.protocols import FOLDS, cross_fitted
 
 CLASSIFIER = LogisticRegression
 
@@ -35,7 +35,7 @@ class Right:
             if not kept.any() or not pool.told_apart(label, everyone, FOLDS):
                 continue
             for z, right in ((pool.released, released), (pool.unfiltered, unfiltered)):
-                attack = attacked(pool, z, label, CLASSIFIER, everyone, seed)
+                attack = cross_fitted(CLASSIFIER, of(pool, z, label), seed)
                 right.append((attack.guesses == attack.labels)[kept])
             classes = pool.classes(label)
             usual.append(classes[kept] == (classes.mean() >= 0.5))
