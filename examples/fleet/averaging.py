@@ -116,7 +116,10 @@ class ByLabel(FedAvg):
 
 
 def server_app(weights: Floats, devices: int, output: Path) -> ServerApp:
-    """Improves shared classifiers, float64 [A, Z + 1], on so many devices; writes them, and the first round's updates, to ``output``."""
+    """Improves shared classifiers, float64 [A, Z + 1], on so many devices.
+
+    Writes them, and each device's first update, into ``output``.
+    """
     made = ServerApp()
 
     @made.main()

@@ -72,7 +72,8 @@ def leakage(pool: Pool, x: Floats, server: Path, within: NDArray[np.bool_], seed
     with np.load(server / UPDATES) as arrays:
         updates = {name: arrays[name] for name in arrays.files}
     means = np.stack([x[pool.device == device, :-1].mean(axis=0) for device in range(len(pool.owned))])
-    changes = np.stack([updates[one.name] for one in pool.owned])
+    none = np.zeros(x.shape[1])  # of a device that was off by then
+    changes = np.stack([updates.get(one.name, none) for one in pool.owned])
     seen = {"releases": means, "updates": changes, "both": np.concatenate([means, changes], axis=1)}
     inside = np.bincount(pool.device, within, len(pool.owned)) > 0
     return {name: strongest({name: _told(pool, features, inside, seed)}) for name, features in seen.items()}
