@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(600)
 TELLS = """
 {first}
 from flwr.common.telemetry import EventType, event
-event(EventType.PING).result()
-from ray._private.usage.usage_lib import usage_stats_enabled
+event(EventType.PING).exception()  # once it has been told, or could not be
+from ray._common.usage.usage_lib import usage_stats_enabled
 print(usage_stats_enabled())
 """
 
