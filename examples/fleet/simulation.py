@@ -1,0 +1,25 @@
+"""The fleet in Flower's own simulation engine: so many devices at a time, each in a process of Ray's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flwr.serverapp import ServerApp
+from flwr.simulation import run_simulation
+
+from examples.fleet.client_app import simulated
+
+OPEN = 4  # calls for each process: none has to wait for the next one
+
+
+def simulate(devices: Path, count: int, server: ServerApp, processes: int) -> None:
+    """Runs the first ``count`` devices in the folder ``devices``, ``processes`` at a time, with this server."""
+    run_simulation(
+        server,
+        simulated(devices),
+        count,
+        backend_config={
+            "init_args": {"num_cpus": processes, "include_dashboard": False, "log_to_driver": False},
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        },
+    )
