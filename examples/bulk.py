@@ -1,0 +1,362 @@
+"""Photos by the million: one privatizer in each of many Ray actors, on one machine or on a cluster.
+
+    python examples/bulk.py male.privatizer PHOTOS RELEASED [--workers 2] [--column image] [--to parquet]
+
+PHOTOS and RELEASED are folders, here (a path) or in an S3-compatible store (``s3://bucket/folder?endpoint_override=...``).
+With ``--column`` PHOTOS holds Parquet files with the bytes of a photo in each row of that column.
+
+A release is a function of the face, the device key and the filter, as on the device, and so is its name.  Work is cut
+into shards, each with a record that is written last: a worker that dies leaves whole files and no record, another does
+the shard again and writes the same bytes, and the same command goes on where a stopped job was.
+
+What a dataset of Ray holds is where photos are, and how many were released.  Actors read photos themselves, so no
+original ever gets into Ray's object store, onto the disk it spills to, or from one machine to another; nor does the key
+or the privatizer, which each actor reads from its own file system.
+
+There is no ledger: it would be one file for all machines.  So photos that are nearly equal do not share their random
+choices here, and a second filter for the same photos is not refused: release them with one.  docs/cluster.md has more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reports to its maker by default; it looks here when it is imported
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+
+import numpy as np
+import pyarrow as pa
+import ray
+from pyarrow import fs, parquet
+
+import privsdk
+from privsdk.errors import OutputExistsError, PrivsdkError, Refusal, StoreError, UnexpectedError, UsageError
+from privsdk.noise import sample_digests
+from privsdk.planning import RECORD, UNFINISHED
+from privsdk.release.repeats import RELEASED_AT
+from privsdk.samples import images
+from privsdk.samples.reader import sample_reader
+from privsdk.store.folder import clear_parts, write_atomically
+
+SHARD = 64
+"""Photos that are worked on at a time; what an actor holds, and what it does again if it dies."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("image", pa.binary()),
+    ]
+)
+"""Of releases in Parquet: released with a name and a PNG image, or refused with the kind of reason alone."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an actor is told; paths must mean the same on every machine.
+
+    ``home`` is the folder of the device key, the user's own without it.  ``run`` is a keyed digest of all the rest and of
+    the filter, by which an actor finds that it has another key or another privatizer.
+    """
+
+    privatizer: str
+    photos: str
+    output: str
+    column: str | None
+    to: Literal["folder", "parquet"]
+    home: Path | None
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some photos by their paths, or one row group of a Parquet file."""
+
+    paths: list[str]
+    row_group: int | None = None
+
+
+class Place:
+    """A folder on a disk or in an S3-compatible store."""
+
+    def __init__(self, place: str) -> None:
+        """Raises UsageError for a URI of another kind."""
+        self.is_here = "://" not in place
+        try:
+            self.files, self.path = (
+                (fs.LocalFileSystem(), os.path.abspath(place)) if self.is_here else fs.FileSystem.from_uri(place)
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UsageError(f"{place} is neither a path nor a URI that can be used here: {error}") from error
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name is there."""
+        (found,) = self.files.get_file_info([f"{self.path}/{name}"])
+        return found.type == fs.FileType.File
+
+    def names(self) -> list[str]:
+        """What lies in the folder itself; nothing where there is no folder."""
+        found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return [one.base_name for one in found]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        with self.files.open_input_stream(f"{self.path}/{name}") as file:
+            return bytes(file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file that is there whole or not at all, over one that is there."""
+        if self.is_here:
+            write_atomically(Path(self.path, name), content, modified=RELEASED_AT)
+            return
+        with self.files.open_output_stream(f"{self.path}/{name}") as file:  # a store shows nothing before it has all
+            file.write(content)
+
+    def remove(self, name: str) -> None:
+        """A file is there no more."""
+        self.files.delete_file(f"{self.path}/{name}")
+
+    def clear(self) -> None:
+        """Remove what workers that died left half-written."""
+        if self.is_here:
+            clear_parts(Path(self.path))
+
+
+class Releaser:
+    """What an actor does, with one privatizer that it loads once."""
+
+    def __init__(self, job: Job) -> None:
+        """Raises StoreError where this machine has another key or privatizer than the one that the job began on."""
+        self._job = job
+        self._key = privsdk.device_key(job.home)
+        self._privatizer = privsdk.Privatizer.load(job.privatizer)
+        if run_of(job, self._key, self._privatizer) != job.run:
+            raise StoreError(
+                "a worker has another device key or privatizer than the job was begun with: put the same files under "
+                f"{privsdk.key_path(job.home)} and {job.privatizer} on every machine"
+            )
+        self._samples_in = sample_reader(self._privatizer.bundle, "largest", aligned=False)
+        self._photos, self._output = Place(job.photos), Place(job.output)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Release one shard, unless its record is there already; gives the counts of what came of it."""
+        shard = Shard(list(row["paths"]), None if row["row_group"] is None else int(row["row_group"]))
+        name = self._record_name(shard)
+        if self._output.has(name):
+            record = self._output.read(name)
+        else:
+            record = self._released(shard)
+            self._output.write(name, record)
+        return {"counts": json.dumps(counts_in(record, self._job.to))}
+
+    def _released(self, shard: Shard) -> bytes:
+        """Release a shard; gives its record, in an order that says nothing of the photos'."""
+        samples, refused = [], Counter[str]()
+        for photo in self._photos_of(shard):
+            try:
+                samples += self._samples_in(images.read(photo))[0]
+            except Refusal as refusal:
+                refused[refusal.reason] += 1
+        shape = self._privatizer.bundle.sample_shape
+        faces = np.array(samples, np.uint8).reshape(-1, *shape)
+        released, kept_back = self._privatizer.privatize_each(faces, None, self._key)
+        purpose = f"name by {self._privatizer.filter_digest}"
+        names = [digest[:16].hex() for digest in sample_digests(self._key, faces, purpose)]
+        refused.update(refusal.reason for refusal in kept_back.values())
+        done = {
+            name: images.to_bytes(released[row], "png") for row, name in enumerate(names) if row not in kept_back
+        }
+        reasons = sorted(refused.elements())
+        if self._job.to == "parquet":
+            rows = [{"status": "released", "name": name, "image": done[name]} for name in sorted(done)]
+            rows += [{"status": "refused", "reason": reason} for reason in reasons]
+            table = BytesIO()
+            parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), table)
+            return table.getvalue()
+        for name, image in done.items():
+            self._output.write(f"{name}.png", image)
+        told = {"bundle": self._privatizer.bundle.digest, "run": self._job.run}
+        size = {"format": "png", "width": shape[1], "height": shape[0]}
+        lines = [{"status": "released", "file": f"{name}.png", **size, **told, "labels": {}} for name in sorted(done)]
+        lines += [{"status": "refused", "reason": reason, "run": self._job.run} for reason in reasons]
+        return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+
+    def _photos_of(self, shard: Shard) -> Iterator[Path | bytes]:
+        """Photos one at a time, as :func:`privsdk.samples.images.read` takes them."""
+        if shard.row_group is not None:
+            with self._photos.files.open_input_file(shard.paths[0]) as file:
+                rows = parquet.ParquetFile(file).read_row_group(shard.row_group, [self._job.column])
+            for value in rows[self._job.column]:
+                yield value.as_py() or b""
+        elif self._photos.is_here:
+            yield from map(Path, shard.paths)
+        else:
+            for path in shard.paths:
+                with self._photos.files.open_input_stream(path) as file:
+                    yield file.read(images.Limits.bytes + 1)  # of one that is too large enough to see that
+
+    def _record_name(self, shard: Shard) -> str:
+        name = keyed(self._key, "shard", self._job.run, *shard.paths, str(shard.row_group))
+        return f"{name}.parquet" if self._job.to == "parquet" else f".{name}.jsonl"
+
+
+def release(job: Job, workers: int, address: str | None = None) -> Counter[str]:
+    """Carry a job out, or go on with one that was stopped; gives how many were released, and refused, by reason.
+
+    ``workers`` is the number of actors, each on a core of its own; ``address`` that of a Ray cluster, without which one
+    is started here and ended with the job.
+
+    Raises UsageError, OutputExistsError and StoreError before anything is written, and UnexpectedError.
+    """
+    key = privsdk.device_key(job.home)
+    privatizer = privsdk.Privatizer.load(job.privatizer)
+    if privatizer.label_aware:
+        raise UsageError("this privatizer needs the private label of every photo, which nobody gives here: fit another")
+    job = Job(**{**vars(job), "run": run_of(job, key, privatizer)})
+    shards = list(shards_of(job, key))
+    begin(job)
+    if address is None:
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    else:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    counts: Counter[str] = Counter()
+    try:
+        work = ray.data.from_items([vars(shard) for shard in shards])
+        # Whatever dies is started again, as often as it takes.
+        done = work.map(Releaser, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers))
+        for row in done.iter_rows():
+            counts.update(json.loads(row["counts"]))
+    except ray.exceptions.RayError as error:
+        raise cause_of(error, job) from error
+    finally:
+        ray.shutdown()
+    end(job)
+    return counts
+
+
+def shards_of(job: Job, key: bytes) -> Iterator[Shard]:
+    """All the work, in an order that only the key tells; raises UsageError where there is none."""
+    place = Place(job.photos)
+    if place.is_here and job.column is None:
+        paths = [os.path.abspath(photo) for photo in privsdk.photos_in(job.photos, recursive=True)]
+    else:
+        found = place.files.get_file_info(fs.FileSelector(place.path, recursive=True, allow_not_found=True))
+        is_wanted = images.is_photo if job.column is None else lambda path: path.suffix == ".parquet"
+        paths = [one.path for one in found if one.type == fs.FileType.File and is_wanted(Path(one.path))]
+    if not paths:
+        raise UsageError(f"no {'photo' if job.column is None else 'Parquet file'} in {job.photos}: check where it is")
+    paths.sort(key=lambda path: keyed(key, "order", path))
+    if job.column is None:
+        yield from (Shard(paths[start : start + SHARD]) for start in range(0, len(paths), SHARD))
+        return
+    for path in paths:
+        with place.files.open_input_file(path) as file:
+            found = parquet.ParquetFile(file)
+            if job.column not in found.schema_arrow.names:
+                raise UsageError(f"{path} has no column {job.column!r}: name the one that holds photos (--column)")
+            yield from (Shard([path], row_group) for row_group in range(found.num_row_groups))
+
+
+def begin(job: Job) -> None:
+    """Mark the output as unfinished; raises OutputExistsError where something else is there."""
+    output = Place(job.output)
+    names = output.names()
+    try:
+        if UNFINISHED in names:
+            if output.read(UNFINISHED).decode() != job.run:
+                raise OutputExistsError(
+                    f"{job.output} holds an unfinished job with another key, filter or settings: finish that one with "
+                    "the same command, or move it away"
+                )
+        elif names:
+            raise OutputExistsError(f"{job.output} exists already: move it away, or choose another output")
+        else:
+            output.files.create_dir(output.path)
+            output.write(UNFINISHED, job.run.encode())
+        output.clear()
+    except OSError as error:
+        raise UsageError(f"{job.output} cannot be written: {error.strerror or error}") from error
+
+
+def end(job: Job) -> None:
+    """Take the mark away; of a folder of images all records become one, in the order of the names."""
+    output = Place(job.output)
+    output.clear()
+    if job.to == "folder":
+        records = [name for name in output.names() if name.startswith(".") and name.endswith(".jsonl")]
+        rows = [json.loads(line) for name in records for line in output.read(name).decode().splitlines()]
+        released = {row["file"]: row for row in rows if row["status"] == "released"}  # of equal photos one
+        refused = sorted((row for row in rows if row["status"] == "refused"), key=lambda row: str(row["reason"]))
+        lines = [released[file] for file in sorted(released)] + refused
+        output.write(RECORD, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+        for name in records:
+            output.remove(name)
+    output.remove(UNFINISHED)
+
+
+def counts_in(record: bytes, to: str) -> Counter[str]:
+    """How many the record of a shard says were released, and refused, by reason."""
+    if to == "parquet":
+        rows = parquet.read_table(BytesIO(record), columns=["status", "reason"]).to_pylist()
+    else:
+        rows = [json.loads(line) for line in record.decode().splitlines()]
+    return Counter(row.get("reason") or row["status"] for row in rows)
+
+
+def run_of(job: Job, key: bytes, privatizer: privsdk.Privatizer) -> str:
+    """A name for the job that the same job has again: 32 digits that tell nothing without the key."""
+    return keyed(key, "run", privatizer.filter_digest, job.photos, job.output, str(job.column), job.to)
+
+
+def keyed(key: bytes, purpose: str, *parts: str) -> str:
+    """32 digits that only who has the key can make of ``parts``."""
+    return hmac.digest(key, json.dumps([f"bulk {purpose}", *parts]).encode(), hashlib.sha256)[:16].hex()
+
+
+def cause_of(error: BaseException, job: Job) -> PrivsdkError:
+    """What Ray wraps in errors of its own, where it is one of ours."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PrivsdkError):
+            return cause
+        cause = cause.__cause__
+    return UnexpectedError(
+        f"the release to {job.output} stopped ({type(error).__name__}): what was released before stays, and the same "
+        "command goes on; if it stops again, the logs in /tmp/ray say why"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("privatizer", help="a file that `privsdk fit -o` wrote")
+    parser.add_argument("photos", help="folder of photos, or of Parquet files, here or s3://")
+    parser.add_argument("output", help="folder to be made, here or s3://")
+    parser.add_argument("--column", help="the photos are in this column of Parquet files")
+    parser.add_argument("--to", choices=["folder", "parquet"], default="folder", help="images, or Parquet files")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="actors, a core each")
+    parser.add_argument("--address", help="of a Ray cluster, or auto; without it one is started here")
+    parser.add_argument("--home", type=Path, help="folder of the device key; PRIVSDK_HOME or the user's own without it")
+    asked = parser.parse_args(arguments)
+    job = Job(asked.privatizer, asked.photos, asked.output, asked.column, asked.to, asked.home)
+    try:
+        for what, count in sorted(release(job, asked.workers, asked.address).items()):
+            print(f"{what}: {count:,}")
+    except PrivsdkError as error:
+        print(f"bulk: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
