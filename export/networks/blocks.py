@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export import processes
+
 
 def to_input(pixels: Tensor) -> Tensor:
     """Stored pixels, uint8 [N, H, W, 3], as float32 [N, 3, H, W] in [0, 1], channels last in memory."""
@@ -31,16 +33,35 @@ def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
     return mean, log_variance.clamp(-12.0, 4.0)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the whole batch, also where several processes have a share of it each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or processes.count() == 1:
+            return super().forward(x)
+        floats = x.float()
+        mean = processes.averaged(floats.mean(dim=(0, 2, 3)))
+        centred = floats - mean[:, None, None]
+        variance = processes.averaged(centred.square().mean(dim=(0, 2, 3)))
+        with torch.no_grad():
+            values = x.numel() // x.shape[1] * processes.count()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (values / (values - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
 class ResidualBlock(nn.Module):
     """x + convolutions(x), pre-activated; channels and size stay the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
