@@ -4,8 +4,9 @@ Each takes a share of every batch, and their gradients are averaged before a ste
 time.  Random choices are made for the whole batch by each, and a batch's first rows are the first rows of the shares:
 however many processes there are, a step is the same up to rounding, and a run that N have begun M can finish.
 
-This is what torch's DistributedDataParallel does, but with the average taken by hand, once a step: our steps go backward
-more than once (gradient penalty, critic) and call parts of a network by themselves, which its wrapper does not allow.
+This is what torch's DistributedDataParallel does, but with the average taken by hand, once a step: our steps go
+backward more than once (gradient penalty, critic) and call parts of a network by themselves, which its wrapper does not
+allow.
 Lightning Fabric finds the devices, and the processes each other (gloo between CPUs, nccl between GPUs).
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from privsdk.errors import MissingExtraError, UsageError
 
@@ -105,18 +107,26 @@ def average_gradients(network: nn.Module) -> None:
     if count() == 1:
         return
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    mean = _fabric().all_reduce(nn.utils.parameters_to_vector(gradients), reduce_op="mean")
+    mean = _fabric().all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
     for gradient, own in zip(gradients, mean.split([one.numel() for one in gradients]), strict=True):
         gradient.copy_(own.view_as(gradient))
 
 
 def averaged(ours: Tensor) -> Tensor:
     """The mean over all processes, through which gradients go back to all."""
-    if count() == 1:
-        return ours
-    from torch.distributed.nn.functional import all_reduce
+    return ours if count() == 1 else _Average.apply(ours)
 
-    return all_reduce(ours) / count()
+
+class _Average(torch.autograd.Function):
+    """What one gives counts for the mean of all, and what is asked of the mean is asked of each."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, ours: Tensor) -> Tensor:
+        return _fabric().all_reduce(ours.clone(), reduce_op="mean")
+
+    @staticmethod
+    def backward(context: FunctionCtx, asked: Tensor) -> Tensor:
+        return _fabric().all_reduce(asked.clone(), reduce_op="mean")
 
 
 @cache

@@ -52,6 +52,16 @@ class BatchNorm2d(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws for the whole batch, also where several processes have a share of it each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or processes.count() == 1:
+            return super().forward(x)
+        whole = x.new_ones(len(x) * processes.count(), *x.shape[1:])
+        return x * processes.share(super().forward(whole))
+
+
 class ResidualBlock(nn.Module):
     """x + convolutions(x), pre-activated; channels and size stay the same."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from export.networks.blocks import BatchNorm2d, ResidualBlock
+from export.networks.blocks import BatchNorm2d, Dropout, ResidualBlock
 
 
 class Teacher(nn.Module):
@@ -35,7 +35,7 @@ class Teacher(nn.Module):
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(channels[-1], attributes),
         )
 
