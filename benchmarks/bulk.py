@@ -2,10 +2,10 @@
 
     python -m benchmarks.bulk PRIVATIZER [--photos 20000] [--few 2000] [--rounds 3] [--kills 5] [--seed 0]
 
-First ``--few`` photos with one worker and with two, in turn: photos a second from the first finished shard to the last.
-Then all of them with two workers: the actors' memory early and late in the run, and whether anything
-of an original is in the memory that Ray's object store shares, looked for every five seconds.  Then all again while
-workers are killed at random moments, and whether the same bytes come out.  The photos are CelebA's aligned images.
+First ``--few`` photos with one worker and with two, in turn: photos a second from the second finished shard to the
+last.  Then all of them with two workers: the actors' memory early and late in the run, and whether anything of an
+original is in the memory that Ray's object store shares, looked for every five seconds.  Then all again while workers
+are killed at random moments, and whether the same bytes come out.  The photos are CelebA's aligned images.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Watched:
     found: int = 0
 
     def shards_a_second(self) -> float:
-        """From the first finished shard to the last: a start costs seconds, and is no part of a rate."""
+        """From the second finished shard to the last: a start costs seconds, and is no part of a rate."""
         began, first = self.finished[0]
         ended, last = max(self.finished, key=lambda one: one[1])
         return (last - first) / (ended - began)
