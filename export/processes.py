@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def summed(ours: Tensor) -> Tensor:
     """The sum over all processes."""
     if count() == 1:
         return ours
-    return _fabric().all_reduce(ours.to(accelerator()), reduce_op="sum").to(ours.device)
+    return _reduced(ours.to(accelerator()), "sum").to(ours.device)
 
 
 def summed_figures(ours: Mapping[str, float]) -> dict[str, float]:
@@ -107,14 +107,14 @@ def average_gradients(network: nn.Module) -> None:
     if count() == 1:
         return
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    mean = _fabric().all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
+    mean = _reduced(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
     for gradient, own in zip(gradients, mean.split([one.numel() for one in gradients]), strict=True):
         gradient.copy_(own.view_as(gradient))
 
 
 def averaged(ours: Tensor) -> Tensor:
     """The mean over all processes, through which gradients go back to all."""
-    return ours if count() == 1 else _Average.apply(ours)
+    return ours if count() == 1 else _Average.apply(ours)  # type: ignore[no-untyped-call]
 
 
 class _Average(torch.autograd.Function):
@@ -122,11 +122,16 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def forward(context: FunctionCtx, ours: Tensor) -> Tensor:
-        return _fabric().all_reduce(ours.clone(), reduce_op="mean")
+        return _reduced(ours.clone(), "mean")
 
     @staticmethod
     def backward(context: FunctionCtx, asked: Tensor) -> Tensor:
-        return _fabric().all_reduce(asked.clone(), reduce_op="mean")
+        return _reduced(asked.clone(), "mean")
+
+
+def _reduced(ours: Tensor, by: str) -> Tensor:
+    """The sum or the mean over all processes, in the place of ``ours``."""
+    return cast(Tensor, _fabric().all_reduce(ours, reduce_op=by))
 
 
 @cache
@@ -134,7 +139,7 @@ def _fabric() -> Fabric:
     """What binds the processes; raises MissingExtraError without the extra ``cluster``."""
     try:
         from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise MissingExtraError("to train in several processes needs: pip install 'privsdk[cluster]'") from error
     here = int(os.environ["LOCAL_WORLD_SIZE"])

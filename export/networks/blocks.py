@@ -36,6 +36,11 @@ def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the whole batch, also where several processes have a share of it each."""
 
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or processes.count() == 1:
             return super().forward(x)
