@@ -77,8 +77,8 @@ SCHEMA = pa.schema(
 class Job:
     """All that an actor is told; paths must mean the same on every machine.
 
-    ``home`` is the folder of the device key, the user's own without it.  ``run`` is a keyed digest of all the rest and
-    of the filter, by which an actor finds that it has another key or another privatizer.
+    ``home`` is the folder of the device key, the user's own without it.  ``run`` is a keyed digest of what is done, by
+    which an actor finds that it has another key or another privatizer.
     """
 
     privatizer: str
@@ -311,7 +311,7 @@ def counts_in(record: bytes, to: str) -> Counter[str]:
 
 def run_of(job: Job, key: bytes, privatizer: privsdk.Privatizer) -> str:
     """A name for the job that the same job has again: 32 digits that tell nothing without the key."""
-    return keyed(key, "run", privatizer.filter_digest, job.photos, str(job.output), str(job.column), job.to)
+    return keyed(key, "run", privatizer.filter_digest, job.photos, str(job.column), job.to)
 
 
 def keyed(key: bytes, purpose: str, *parts: str) -> str:
