@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 from privsdk.errors import MissingExtraError, UsageError
 
@@ -113,20 +112,8 @@ def average_gradients(network: nn.Module) -> None:
 
 
 def averaged(ours: Tensor) -> Tensor:
-    """The mean over all processes, through which gradients go back to all."""
-    return ours if count() == 1 else _Average.apply(ours)  # type: ignore[no-untyped-call]
-
-
-class _Average(torch.autograd.Function):
-    """What one gives counts for the mean of all, and what is asked of the mean is asked of each."""
-
-    @staticmethod
-    def forward(context: FunctionCtx, ours: Tensor) -> Tensor:
-        return _reduced(ours.clone(), "mean")
-
-    @staticmethod
-    def backward(context: FunctionCtx, asked: Tensor) -> Tensor:
-        return _reduced(asked.clone(), "mean")
+    """The mean over all processes."""
+    return ours if count() == 1 else _reduced(ours.clone(), "mean")
 
 
 def _reduced(ours: Tensor, by: str) -> Tensor:

@@ -38,14 +38,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory, privatizer: privsdk.Privatiz
 
 @pytest.fixture
 def many(tmp_path: Path, photos: Path) -> Path:
-    """400 photos: portraits of nobody, each in 16 lights; one shows nobody, and one is broken."""
+    """200 photos: portraits of nobody, each in 8 lights; one more shows nobody, and one is broken."""
     folder = tmp_path / "many"
     folder.mkdir()
     for photo in sorted(photos.glob("*.jpg")):
         with Image.open(photo) as image:
             small = image.convert("RGB").resize((256, 256))
-        for light in range(16):
-            ImageEnhance.Brightness(small).enhance(0.7 + light / 30).save(folder / f"{photo.stem}-{light}.jpg")
+        for light in range(8):
+            ImageEnhance.Brightness(small).enhance(0.7 + light / 15).save(folder / f"{photo.stem}-{light}.jpg")
     Image.new("RGB", (300, 300), "grey").save(folder / "nobody.png")
     (folder / "broken.jpg").write_bytes(next(folder.glob("*.jpg")).read_bytes()[:2000])
     return folder
@@ -187,7 +187,7 @@ def test_an_original_in_the_object_store_would_be_found(many: Path) -> None:
 
 
 def test_ray_reports_to_nobody(tmp_path: Path) -> None:
-    said = "import sys; sys.path.insert(0, sys.argv[1]); import bulk; from ray._private.usage import usage_lib; "
+    said = "import sys; sys.path.insert(0, sys.argv[1]); import bulk; from ray._common.usage import usage_lib; "
     said += "print(usage_lib.usage_stats_enabled())"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_USAGE_STATS_ENABLED"}
     done = subprocess.run(
