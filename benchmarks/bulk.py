@@ -86,7 +86,7 @@ def descendants(of: int) -> Iterator[tuple[int, str]]:
 
 def actors(of: int) -> list[int]:
     """The processes with a privatizer each."""
-    return [process for process, line in descendants(of) if line.startswith("ray::") and "Releaser" in line]
+    return [process for process, line in descendants(of) if line.startswith("ray::") and "Map(Actor)" in line]
 
 
 def resident(process: int) -> int:

@@ -30,6 +30,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -166,8 +167,22 @@ class Source:
         return [found.metadata.row_group(group).num_rows for group in range(found.num_row_groups)]
 
 
+class Actor:
+    """One of Ray's workers.  It loads what it needs with its first shard: Ray says not why one failed before."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @cached_property
+    def _releaser(self) -> Releaser:
+        return Releaser(self._job)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"counts": json.dumps(self._releaser.release(Shard(**row)))}
+
+
 class Releaser:
-    """What an actor does, with one privatizer that it loads once."""
+    """Releases shards by one privatizer."""
 
     def __init__(self, job: Job) -> None:
         """Raises StoreError where this machine has another key or privatizer than the one that the job began on."""
@@ -182,16 +197,15 @@ class Releaser:
         self._samples_in = sample_reader(self._privatizer.bundle, "largest", aligned=False)
         self._source = Source(job)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def release(self, shard: Shard) -> Counter[str]:
         """Release one shard, unless its record is there already; gives the counts of what came of it."""
-        shard = Shard(**row)
         path = self._job.output / self._record_name(shard)
         if path.exists():
             record = path.read_bytes()
         else:
             record = self._released(shard)
             write_atomically(path, record, modified=RELEASED_AT)
-        return {"counts": json.dumps(counts_in(record, self._job.to))}
+        return counts_in(record, self._job.to)
 
     def _released(self, shard: Shard) -> bytes:
         """Release a shard; gives its record, in an order that says nothing of the photos'."""
@@ -254,7 +268,7 @@ def release(job: Job, workers: int, on_progress: Progress, address: str | None =
         work = ray.data.from_items([vars(shard) for shard in shards], override_num_blocks=min(len(shards), MOST_TASKS))
         # An actor that dies is started again, and what it had begun is given to one that lives, as often as it takes.
         pool = ray.data.ActorPoolStrategy(size=min(workers, len(shards)))
-        for row in work.map(Releaser, fn_constructor_args=(job,), compute=pool).iter_rows():
+        for row in work.map(Actor, fn_constructor_args=(job,), compute=pool).iter_rows():
             counts.update(json.loads(row["counts"]))
             on_progress("releasing", counts.total(), photos)
     except ray.exceptions.RayError as error:
