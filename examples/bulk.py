@@ -30,7 +30,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -172,12 +171,11 @@ class Actor:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-
-    @cached_property
-    def _releaser(self) -> Releaser:
-        return Releaser(self._job)
+        self._releaser: Releaser | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._releaser is None:
+            self._releaser = Releaser(self._job)
         return {"counts": json.dumps(self._releaser.release(Shard(**row)))}
 
 
