@@ -115,12 +115,15 @@ def shared_memory(of: int) -> Iterator[bytes]:
     for process, line in descendants(of):
         if "raylet" not in line.partition(" ")[0]:
             continue
-        with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
-            for mapping in maps:
-                if "/dev/shm/" in mapping or "plasma" in mapping:
-                    start, end = (int(part, 16) for part in mapping.split()[0].split("-"))
-                    memory.seek(start)
-                    yield memory.read(end - start)
+        try:
+            with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
+                for mapping in maps:
+                    if "/dev/shm/" in mapping or "plasma" in mapping:
+                        start, end = (int(part, 16) for part in mapping.split()[0].split("-"))
+                        memory.seek(start)
+                        yield memory.read(end - start)
+        except OSError:
+            continue  # it has ended
 
 
 def originals_in(stored: Iterator[bytes]) -> int:
