@@ -10,14 +10,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from export import bernoulli, int8, steps
+from export import bernoulli, int8, processes, steps
 from export.datasets import celeba, download
 from export.datasets.labelled import VALID
 from export.datasets.reading import digests
 from export.gaps import add_gaps
 from export.pack import check_target, sign, signing_key
 from export.recipe import Settings, pack, train_networks, train_public_flow, write_graphs
-from privsdk.errors import PrivsdkError
+from privsdk.errors import PrivsdkError, UsageError
 from privsdk.progress import ProgressText
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -61,6 +61,19 @@ Network = Annotated[
     Literal["residual", "dense"],
     typer.Option(help="Encoder and decoder: ours, or the paper's own, which is twelve times as large and wants a GPU."),
 ]
+
+
+@app.callback()
+def one_process_but_for_networks(context: typer.Context) -> None:
+    """Raises UsageError where torchrun has started several processes for what one does."""
+    if context.invoked_subcommand != "train":
+        check_alone()
+
+
+def check_alone() -> None:
+    """Raises UsageError where there are other processes, which would all do the same."""
+    if processes.count() > 1:
+        raise UsageError("several processes train networks alone (train faces, train folder): do this without torchrun")
 
 
 @app.command("download")
@@ -116,12 +129,16 @@ def train_folder(
 def begin(settings: Settings, out: Path) -> None:
     """Train the networks of a run in ``out``, or go on with one that was begun with these settings."""
     settings.check(out)
+    if processes.is_first():
+        settings.images(out)  # read, and kept for all
+    processes.wait()
     train_networks(settings, settings.images(out), out)
 
 
 @train_app.command("flow")
 def train_flow(out: Out) -> None:
     """The public flow, on posterior samples of the training people of a finished run."""
+    check_alone()
     settings = Settings.load(out)
     train_public_flow(settings, settings.images(out), out)
 

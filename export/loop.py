@@ -2,7 +2,8 @@
 
 A run lives in a folder: ``last.pt`` (where a killed run goes on), ``best.pt`` (the best on the valid
 partition), ``log.csv`` and ``curves.png``.  Everything random in a step is seeded by the run's seed and the
-step's number, so a resumed run takes the very steps that the unbroken one would have taken.
+step's number, so a resumed run takes the very steps that the unbroken one would have taken; also with another number of
+processes (:mod:`export.processes`), up to rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+
+from export import processes
 
 
 class Stateful(Protocol):
@@ -73,9 +76,11 @@ def train(
     """Run or resume a training and return the validation figures of its best checkpoint.
 
     ``step(number, rows)`` takes one step and returns what to log; ``validate()`` returns figures of which
-    ``"loss"`` decides what is best.  ``every`` steps the run is validated, logged and checkpointed.  What
+    ``"loss"`` decides what is best.  Of several processes each logs of its share, validates the same, and the first
+    writes.  ``every`` steps the run is validated, logged and checkpointed.  What
     counts as the run's state is ``parts`` and ``optimizers``; on return the parts hold the best checkpoint.
     """
+    processes.check_batch(schedule.batch)
     folder.mkdir(parents=True, exist_ok=True)
     last, best = folder / "last.pt", folder / "best.pt"
     everything: dict[str, Stateful] = {**parts, **optimizers}
@@ -85,8 +90,9 @@ def train(
         for name, part in everything.items():
             part.load_state_dict(state[name])
         begin, best_loss = state["step"], state["best_loss"]
-        keep_log_until(folder / "log.csv", begin)
-    else:
+        if processes.is_first():
+            keep_log_until(folder / "log.csv", begin)
+    elif processes.is_first():
         (folder / "log.csv").unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
     started = time.monotonic()
     sums: dict[str, float] = {}
@@ -101,14 +107,19 @@ def train(
         if (number + 1) % every and number + 1 != schedule.steps:
             continue
         figures = validate()
-        means = {name: total / (number + 1 - logged) for name, total in sums.items()}
+        taken = (number + 1 - logged) * processes.count()
+        means = processes.summed_figures({name: total / taken for name, total in sums.items()})
+        is_best = figures["loss"] < best_loss
+        best_loss = min(best_loss, figures["loss"])
+        sums, logged = {}, number + 1
+        if not processes.is_first():
+            continue
         log_row(folder / "log.csv", {"step": number + 1, **means, **{f"valid {k}": v for k, v in figures.items()}})
         state = {name: part.state_dict() for name, part in everything.items()}
-        state |= {"step": number + 1, "figures": figures}
-        if figures["loss"] < best_loss:
-            best_loss = figures["loss"]
-            save_atomically(state | {"best_loss": best_loss}, best)
-        save_atomically(state | {"best_loss": best_loss}, last)
+        state |= {"step": number + 1, "figures": figures, "best_loss": best_loss}
+        if is_best:
+            save_atomically(state, best)
+        save_atomically(state, last)
         left = (time.monotonic() - started) / (number + 1 - begin) * (schedule.steps - number - 1)
         words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(
@@ -116,11 +127,12 @@ def train(
             file=sys.stderr,
             flush=True,
         )
-        sums, logged = {}, number + 1
+    processes.wait()
     state = torch.load(best, weights_only=True, map_location="cpu")
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    draw_curves(folder / "log.csv", folder / "curves.png")
+    if processes.is_first():
+        draw_curves(folder / "log.csv", folder / "curves.png")
     return state["figures"]
 
 

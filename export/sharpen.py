@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from export import processes
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.loop import Schedule, train
 from export.losses import FeatureMatching, distance, hinge_for_critic, lipschitz_penalty, squared_error
-from export.networks.blocks import to_input, to_pixels
+from export.networks.blocks import to_input, to_stored
 from export.networks.critic import Critic
 from export.networks.teacher import Teacher
+from export.processes import accelerator
 from export.realism import frechet_distance, mean_gradient
-from export.train import LIPSCHITZ_EVERY, LIPSCHITZ_ROWS, RECIPE, VAE, Weights, accelerator, mirrored, mixed_precision
+from export.train import LIPSCHITZ_EVERY, RECIPE, VAE, Weights, lipschitz_rows, mirrored, mixed_precision
 
 FEATURES_WEIGHT = 30.0
 # The critic's two pulls on the image (patches, features), as shares of the pull of squared error and features together.
@@ -65,11 +67,12 @@ def sharpen(
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.decoder.train()
-        x = mirrored(to_input(pixels[rows]))
+        x = processes.share(mirrored(to_input(pixels[rows])))
         with mixed_precision():
             with torch.no_grad():
                 mean, log_variance = vae.encoder(x)
-                z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+                noise = processes.share(torch.randn(len(rows), mean.shape[1], device=device))
+                z = mean + (0.5 * log_variance).exp() * noise
             made = vae.decoder(z).float()
             image = made.detach().requires_grad_()
             # Half of the rows are enough for the features, which cost most of a step.
@@ -81,22 +84,24 @@ def sharpen(
         judged = torch.stack([hinge_for_critic(real, fake) for real, fake in zip(*scores, strict=True)]).sum()
         critic_optimizer.zero_grad()
         judged.backward()
+        processes.average_gradients(critic)
         critic_optimizer.step()
 
         with mixed_precision():
             error, features = squared_error(x, image), distance(wanted, got)
             fooled = [-score.mean() for score in critic(image, got)]
         (pull,) = torch.autograd.grad(error + FEATURES_WEIGHT * features, image, retain_graph=True)
-        likeness = pull.norm()
+        likeness = processes.norm(pull)
         for share, loss in zip(CRITIC_SHARES, fooled, strict=True):
             (towards_real,) = torch.autograd.grad(loss, image, retain_graph=True)
-            pull = pull + share * likeness / towards_real.norm().clamp_min(1e-12) * towards_real
+            pull = pull + share * likeness / processes.norm(towards_real).clamp_min(1e-12) * towards_real
         decoder_optimizer.zero_grad()
         made.backward(pull)
         terms = {"squared error": error, "features": features, "critic": judged}
         if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
-            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], weights.lipschitz_bound)
+            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[: lipschitz_rows()], weights.lipschitz_bound)
             (LIPSCHITZ_EVERY * weights.lipschitz * terms["lipschitz"]).backward()
+        processes.average_gradients(vae.decoder)
         nn.utils.clip_grad_norm_(vae.decoder.parameters(), 200.0)
         decoder_optimizer.step()
         return {name: term.item() for name, term in terms.items()}
@@ -126,22 +131,30 @@ def sharpen(
 def reconstructions(vae: VAE, pixels: np.ndarray, batch: int = 256) -> np.ndarray:
     """Each image encoded and its posterior mean decoded; uint8 [N, 64, 64, 3] to the same."""
     vae.eval()
-    made = []
-    for begin in range(0, len(pixels), batch):
-        with mixed_precision():
-            mean, _ = vae.encoder(to_input(torch.from_numpy(pixels[begin : begin + batch]).to(accelerator())))
-            made.append(to_pixels(vae.decoder(mean).float()))
-    return np.concatenate(made)
+
+    def made(own: np.ndarray) -> Tensor:
+        parts = []
+        for begin in range(0, len(own), batch):
+            with mixed_precision():
+                mean, _ = vae.encoder(to_input(torch.from_numpy(own[begin : begin + batch]).to(accelerator())))
+                parts.append(to_stored(vae.decoder(mean).float()).contiguous().cpu())
+        return torch.cat(parts)
+
+    return processes.shared_out(made, pixels).numpy()
 
 
 @torch.no_grad()
 def pooled_features(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> np.ndarray:
     """The teacher's last features, averaged over the image: float32 [N, channels] for uint8 [N, H, W, 3]."""
     teacher.eval()
-    features = []
-    for begin in range(0, len(pixels), batch):
-        with mixed_precision():
-            part = to_input(torch.from_numpy(pixels[begin : begin + batch]).to(accelerator()))
-            last = teacher.features(part, len(teacher.stages))[-1]
-        features.append(last.float().mean(dim=(2, 3)).cpu())
-    return torch.cat(features).numpy()
+
+    def features(own: np.ndarray) -> Tensor:
+        parts = []
+        for begin in range(0, len(own), batch):
+            with mixed_precision():
+                part = to_input(torch.from_numpy(own[begin : begin + batch]).to(accelerator()))
+                last = teacher.features(part, len(teacher.stages))[-1]
+            parts.append(last.float().mean(dim=(2, 3)).cpu())
+        return torch.cat(parts)
+
+    return processes.shared_out(features, pixels).numpy()

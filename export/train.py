@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export import processes
 from export.datasets.labelled import TRAIN, VALID, LabelledImages
 from export.loop import Schedule, train
 from export.losses import (
@@ -25,12 +26,8 @@ from export.networks.blocks import to_input, to_stored
 from export.networks.dense import DenseDecoder, DenseEncoder
 from export.networks.teacher import Teacher
 from export.networks.vae import SIDE, Decoder, Encoder
+from export.processes import accelerator
 from privsdk.errors import TrainingDataError
-
-
-def accelerator() -> torch.device:
-    """Where images are trained on: an NVIDIA GPU where torch finds one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def mixed_precision() -> torch.autocast:
@@ -115,10 +112,11 @@ def train_teacher(
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         teacher.train()
         with mixed_precision():
-            logits = teacher(jittered(to_input(pixels[rows])))
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[rows].float())
+            logits = teacher(processes.share(jittered(to_input(pixels[rows]))))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[processes.share(rows)].float())
         optimizer.zero_grad()
         loss.backward()
+        processes.average_gradients(teacher)
         nn.utils.clip_grad_norm_(teacher.parameters(), 5.0)
         optimizer.step()
         return {"loss": loss.item()}
@@ -130,7 +128,8 @@ def train_teacher(
         return {"loss": F.binary_cross_entropy_with_logits(logits, truth).item(), "accuracy": accuracy}
 
     figures = train(folder, schedule, {"teacher": teacher}, {"optimizer": optimizer}, step, validate, every=138)
-    print(f"teacher: valid loss {figures['loss']:.4f}, mean accuracy {figures['accuracy']:.4f}", file=sys.stderr)
+    if processes.is_first():
+        print(f"teacher: valid loss {figures['loss']:.4f}, mean accuracy {figures['accuracy']:.4f}", file=sys.stderr)
     return teacher.eval()
 
 
@@ -138,12 +137,16 @@ def train_teacher(
 def attribute_logits(teacher: Teacher, pixels: np.ndarray, batch: int = 256) -> Tensor:
     """The teacher's logits, float32 [N, attributes], for uint8 [N, H, W, 3]."""
     teacher.eval()
-    logits = []
-    for begin in range(0, len(pixels), batch):
-        with mixed_precision():
-            part = torch.from_numpy(pixels[begin : begin + batch]).to(accelerator())
-            logits.append(teacher(to_input(part)).float().cpu())
-    return torch.cat(logits)
+
+    def logits(own: np.ndarray) -> Tensor:
+        parts = []
+        for begin in range(0, len(own), batch):
+            with mixed_precision():
+                part = torch.from_numpy(own[begin : begin + batch]).to(accelerator())
+                parts.append(teacher(to_input(part)).float().cpu())
+        return torch.cat(parts)
+
+    return processes.shared_out(logits, pixels)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,11 @@ class Weights:
 RECIPE = Weights()
 LIPSCHITZ_EVERY = 8
 LIPSCHITZ_ROWS = 16
+
+
+def lipschitz_rows() -> int:
+    """How many of the :data:`LIPSCHITZ_ROWS` are this process's."""
+    return max(1, LIPSCHITZ_ROWS // processes.count())
 
 
 NETWORKS: Mapping[str, tuple[type[Encoder | DenseEncoder], type[Decoder | DenseDecoder]]] = {
@@ -221,10 +229,11 @@ def train_vae(
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.train()
-        x = shifted(mirrored(to_input(pixels[rows])), most=2)
+        x = processes.share(shifted(mirrored(to_input(pixels[rows])), most=2))
         with mixed_precision():
             mean, log_variance = vae.encoder(x)
-            z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+            noise = processes.share(torch.randn(len(rows), mean.shape[1], device=device))
+            z = mean + (0.5 * log_variance).exp() * noise
             reconstructed = vae.decoder(z).float()
             # Half of the rows are enough for the features, which cost a third of a step.
             half = len(x) // 2
@@ -237,17 +246,18 @@ def train_vae(
         divergence = weights.divergence if early else weights.last_divergence
         loss = terms["squared error"] + divergence * terms["divergence"]
         if answers is not None:
-            terms["attributes"] = attribute_loss(vae.heads(mean), answers[rows])
+            terms["attributes"] = attribute_loss(vae.heads(mean), answers[processes.share(rows)])
             loss = loss + weights.attributes * terms["attributes"]
         if features is not None:
             terms["features"] = features
             loss = loss + weights.features * features
         if weights.lipschitz and number % LIPSCHITZ_EVERY == 0:
             # The penalty costs three passes, so it is taken on some rows of some steps and weighs the more.
-            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[:LIPSCHITZ_ROWS], weights.lipschitz_bound)
+            terms["lipschitz"] = lipschitz_penalty(vae.decoder, z[: lipschitz_rows()], weights.lipschitz_bound)
             loss = loss + LIPSCHITZ_EVERY * weights.lipschitz * terms["lipschitz"]
         optimizer.zero_grad()
         loss.backward()
+        processes.average_gradients(vae)
         nn.utils.clip_grad_norm_(vae.parameters(), 200.0)
         optimizer.step()
         return {name: term.item() for name, term in terms.items()}
@@ -256,9 +266,10 @@ def train_vae(
     def validate() -> dict[str, float]:
         vae.eval()
         error = divergence = cross_entropy = correct = 0.0
-        for begin in range(0, len(validation), 256):
-            x = to_input(torch.from_numpy(validation.pixels[begin : begin + 256]).to(device))
-            truth = torch.from_numpy(validation.labels[begin : begin + 256]).to(device).float()
+        seen, labels = processes.share(validation.pixels), processes.share(validation.labels)
+        for begin in range(0, len(seen), 256):
+            x = to_input(torch.from_numpy(seen[begin : begin + 256]).to(device))
+            truth = torch.from_numpy(labels[begin : begin + 256]).to(device).float()
             with mixed_precision():
                 mean, log_variance = vae.encoder(x)
                 reconstructed = vae.decoder(mean).float().clamp(0, 1)
@@ -269,7 +280,9 @@ def train_vae(
             cross_entropy += share * F.binary_cross_entropy_with_logits(logits, truth).item() * truth.shape[1]
             correct += share * ((logits > 0) == (truth > 0)).float().mean().item()
         loss = error + weights.last_divergence * divergence + weights.attributes * cross_entropy
-        return {"loss": loss, "squared error": error, "divergence": divergence, "accuracy": correct}
+        return processes.summed_figures(
+            {"loss": loss, "squared error": error, "divergence": divergence, "accuracy": correct}
+        )
 
     train(folder, schedule, {"vae": vae}, {"optimizer": optimizer}, step, validate, every=92)
     return vae.eval()

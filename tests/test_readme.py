@@ -47,7 +47,9 @@ def test_the_two_commands_are_those_of_the_continuous_checks(readme: str, reposi
     assert [command for command in commands if f"    {command}\n" not in checks] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/training.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/training.md", "docs/architecture.md", "docs/cluster.md"]
+)
 def test_every_link_leads_somewhere(repository: Path, page: str) -> None:
     text = (repository / page).read_text(encoding="utf-8")
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
@@ -57,10 +59,16 @@ def test_every_link_leads_somewhere(repository: Path, page: str) -> None:
 
 
 def test_the_constraints_pin_every_dependency_exactly(repository: Path) -> None:
-    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", pin)] == []
-    pinned = {pin.partition("==")[0].lower().replace("_", "-") for pin in pins}
+    versions: dict[str, set[str]] = {}
+    for constraints in ("constraints.txt", "constraints-cluster.txt"):
+        lines = (repository / constraints).read_text(encoding="utf-8").splitlines()
+        pins = [line for line in lines if line and not line.startswith("#")]
+        assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", pin)] == []
+        for pin in pins:
+            name, _, version = pin.lower().replace("_", "-").partition("==")
+            versions.setdefault(name, set()).add(version)
+    assert {name: several for name, several in versions.items() if len(several) > 1} == {}
+    pinned = versions.keys()
     project = (repository / "pyproject.toml").read_text(encoding="utf-8")
     named = set(re.findall(r'"([a-z0-9-]+)>=[0-9]', project)) - {"hatchling"}
     assert {"torch", "numpy", "onnxruntime"} <= named

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export import processes
 
 
 def to_input(pixels: Tensor) -> Tensor:
@@ -31,16 +36,74 @@ def bounded(output: Tensor) -> tuple[Tensor, Tensor]:
     return mean, log_variance.clamp(-12.0, 4.0)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the whole batch, also where several processes have a share of it each."""
+
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or processes.count() == 1:
+            return super().forward(x)
+        variance, mean = torch.var_mean(x.detach().float(), dim=(0, 2, 3), correction=0)
+        mean, square = processes.averaged(torch.stack([mean, variance + mean.square()]))
+        variance = square - mean.square()
+        values = x.numel() // x.shape[1] * processes.count()
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (values / (values - 1)), self.momentum)
+        self.num_batches_tracked += 1
+        return cast(Tensor, _Normalise.apply(x, self.weight, self.bias, mean, variance, self.eps))  # type: ignore[no-untyped-call]
+
+
+class _Normalise(torch.autograd.Function):
+    """To mean 0 and variance 1 over the whole batch, by a mean and a variance that all its values have a part in."""
+
+    @staticmethod
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
+    ) -> Tensor:
+        context.save_for_backward(x, weight, mean, variance)
+        context.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(context: Any, asked: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = context.saved_tensors
+        # As if mean and variance were given; what is missing then is one affine map of x for each channel.
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            asked, x, weight, mean, variance, None, None, False, context.eps, [True, True, True]
+        )
+        values = x.numel() // x.shape[1]
+        weight_share, bias_share = processes.averaged(torch.stack([to_weight, to_bias])) / values
+        deviation = (variance + context.eps).sqrt()
+        slope = -weight * weight_share / deviation.square()
+        offset = -weight * bias_share / deviation - slope * mean
+        slope, offset = (one[:, None, None].to(x.dtype) for one in (slope, offset))
+        return to_x + torch.addcmul(offset, x, slope), to_weight, to_bias, None, None, None
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws for the whole batch, also where several processes have a share of it each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or processes.count() == 1:
+            return super().forward(x)
+        whole = x.new_ones(len(x) * processes.count(), *x.shape[1:])
+        return x * processes.share(super().forward(whole))
+
+
 class ResidualBlock(nn.Module):
     """x + convolutions(x), pre-activated; channels and size stay the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from export.networks.blocks import bounded
+from export.networks.blocks import BatchNorm2d, bounded
 from export.networks.vae import SIDE
 
 GROWTH = 12
@@ -19,7 +19,7 @@ BLOCKS = 3
 
 
 def normalised(*convolution: nn.Module, channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.ReLU(), *convolution]
+    return [BatchNorm2d(channels), nn.ReLU(), *convolution]
 
 
 class DenseLayer(nn.Module):
@@ -50,7 +50,7 @@ class DenseEncoder(nn.Module):
             layers += normalised(nn.Conv2d(channels, channels // 2, 1, bias=False), nn.AvgPool2d(2), channels=channels)
             channels //= 2
         side = SIDE >> BLOCKS
-        self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.Flatten())
+        self.layers = nn.Sequential(*layers, BatchNorm2d(channels), nn.Flatten())
         self.output = nn.Linear(channels * side * side, 2 * latent)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class DenseDecoder(nn.Module):
         layers: list[nn.Module] = [nn.Linear(latent, channels[0] * 4 * 4), nn.Unflatten(1, (channels[0], 4, 4))]
         for incoming, outgoing in zip(channels, channels[1:], strict=False):
             upsampling = nn.ConvTranspose2d(incoming, outgoing, 3, stride=2, padding=1, output_padding=1)
-            layers += [upsampling, nn.ReLU(), nn.BatchNorm2d(outgoing)]
+            layers += [upsampling, nn.ReLU(), BatchNorm2d(outgoing)]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 3, 5, padding=2))
 
     def per_pixel(self) -> list[nn.Module]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from export.networks.blocks import ResidualBlock
+from export.networks.blocks import BatchNorm2d, Dropout, ResidualBlock
 
 
 class Teacher(nn.Module):
@@ -23,7 +23,7 @@ class Teacher(nn.Module):
         incoming = (channels[0], *channels)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.BatchNorm2d(incoming[i]),
+                BatchNorm2d(incoming[i]),
                 nn.ReLU(),
                 nn.Conv2d(incoming[i], channels[i], 3, stride=2, padding=1, bias=False),
                 ResidualBlock(channels[i]),
@@ -31,11 +31,11 @@ class Teacher(nn.Module):
             for i in range(len(channels))
         )
         self.head = nn.Sequential(
-            nn.BatchNorm2d(channels[-1]),
+            BatchNorm2d(channels[-1]),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(channels[-1], attributes),
         )
 

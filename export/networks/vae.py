@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.networks.blocks import ResidualBlock, bounded
+from export.networks.blocks import BatchNorm2d, ResidualBlock, bounded
 
 SIDE = 64
 HALF = SIDE // 2
@@ -26,10 +26,10 @@ class Encoder(nn.Module):
         for i, outgoing in enumerate(channels):
             layers.append(nn.Conv2d(incoming, outgoing, 3, stride=2, padding=1))
             if i < len(channels) - 1:
-                layers += [ResidualBlock(outgoing), nn.BatchNorm2d(outgoing), nn.ReLU()]
+                layers += [ResidualBlock(outgoing), BatchNorm2d(outgoing), nn.ReLU()]
             incoming = outgoing
         side = SIDE >> len(channels)
-        self.convolutions = nn.Sequential(*layers, nn.BatchNorm2d(incoming), nn.ReLU(), nn.Flatten())
+        self.convolutions = nn.Sequential(*layers, BatchNorm2d(incoming), nn.ReLU(), nn.Flatten())
         self.output = nn.Linear(incoming * side * side, 2 * latent)
         self.linear = nn.Linear(3 * HALF * HALF, latent, bias=False)
         nn.init.zeros_(self.linear.weight)
@@ -56,29 +56,29 @@ class Decoder(nn.Module):
         self.linear = nn.Linear(latent, 3 * HALF * HALF)
         nn.init.normal_(self.linear.weight, std=0.01)
         self.convolutions = nn.Sequential(
-            nn.BatchNorm2d(top),
+            BatchNorm2d(top),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             nn.Conv2d(top, eight, 3, padding=1),
             ResidualBlock(eight),
-            nn.BatchNorm2d(eight),
+            BatchNorm2d(eight),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             nn.Conv2d(eight, sixteen, 3, padding=1),
             ResidualBlock(sixteen),
-            nn.BatchNorm2d(sixteen),
+            BatchNorm2d(sixteen),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             nn.Conv2d(sixteen, thirty_two, 3, padding=1),
-            nn.BatchNorm2d(thirty_two),
+            BatchNorm2d(thirty_two),
             nn.ReLU(),
             nn.Conv2d(thirty_two, full, 3, padding=1),
-            nn.BatchNorm2d(full),
+            BatchNorm2d(full),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             nn.Conv2d(full, full, 3, padding=1),
             ResidualBlock(full),
-            nn.BatchNorm2d(full),
+            BatchNorm2d(full),
             nn.ReLU(),
             nn.Conv2d(full, 3, 3, padding=1),
         )

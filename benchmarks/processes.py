@@ -1,0 +1,106 @@
+"""Training in two processes against one: how long a step takes, and the loss, with one thread each.
+
+    python -m benchmarks.processes [--images 384] [--steps 16] [--rounds 3]
+
+The faces' encoder and decoder on CelebA's aligned images, in batches of 96, without a teacher; rounds in turn.  Seconds
+a step are those on the clock, the first four steps left out.  Beside them stands the processor time that the busier
+process took for it: a step takes no less, and no more where each process has a core to itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privsdk import bench
+
+BATCH = 96
+LEFT_OUT = 4
+
+
+def trained(folder: Path, steps: int) -> None:
+    """What each process does: a training; it leaves what its steps took beside the log of the first."""
+    import torch
+
+    from export import processes
+    from export.datasets.labelled import TRAIN, LabelledImages
+    from export.train import VAE, Weights, train_vae
+
+    images = LabelledImages.load(folder.parent / "images.npz")
+    torch.manual_seed(0)
+    vae = VAE(50, len(images.attributes))
+    began: list[tuple[float, float]] = []
+    vae.encoder.register_forward_pre_hook(lambda *_: began.append((time.perf_counter(), time.process_time())))
+    epochs = steps / (len(images.part(TRAIN)) // BATCH)
+    train_vae(images, None, None, vae, folder, epochs, Weights(attributes=0, features=0), BATCH)
+    spent = np.subtract(began[steps - 1], began[LEFT_OUT]) / (steps - 1 - LEFT_OUT)
+    (folder / f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(spent.tolist()))
+    processes.wait()
+
+
+def run(processes: int, folder: Path, steps: int) -> tuple[float, float, dict[str, float]]:
+    """Seconds a step on the clock, and of the busier process's processor; the figures of the log's last row."""
+    starter = [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    command = [sys.executable, "-m", *starter, "benchmarks.processes", "--train", str(folder), "--steps", str(steps)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stderr=subprocess.DEVNULL)
+    spent = np.array([json.loads(path.read_text()) for path in folder.glob("[0-9].json")])
+    names, *_, last = (line.split(",") for line in (folder / "log.csv").read_text().splitlines())
+    clock, processor = spent.max(axis=0)
+    return clock, processor, {name: float(value) for name, value in zip(names, last, strict=True)}
+
+
+def some_images(count: int) -> Any:
+    """The first images of CelebA, three of four of them to train on."""
+    from export.datasets.labelled import TRAIN, VALID, LabelledImages
+    from privsdk.samples import images
+
+    source = Path(os.environ["PRIVSDK_DATA"]) / "celeba" / "img_align_celeba"
+    paths = sorted(source.glob("*.jpg"))[:count]
+    return LabelledImages(
+        pixels=np.stack([images.central_square(images.read(path), 64) for path in paths]),
+        labels=np.zeros((count, 1), np.uint8),
+        attributes=("none",),
+        partition=np.where(np.arange(count) % 4 < 3, TRAIN, VALID).astype(np.uint8),
+        identity=np.arange(count, dtype=np.int32),
+        names=tuple(path.name for path in paths),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=384)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    if asked.train is not None:
+        trained(asked.train, asked.steps)
+        return
+    print(bench.cpu_name(), flush=True)
+    found = []
+    with tempfile.TemporaryDirectory() as place:
+        some_images(asked.images).save(Path(place) / "images.npz")
+        for number in range(asked.rounds):
+            one, two = (run(count, Path(place) / f"{number}-{count}", asked.steps) for count in (1, 2))
+            found.append((one[0] / two[0], one[1] / two[1]))
+            print(f"seconds a step: one {one[0]:.2f} (processor {one[1]:.2f}), two {two[0]:.2f} ({two[1]:.2f})")
+            print(f"two processes: {found[-1][0]:.2f} times as fast, by processor time {found[-1][1]:.2f}", flush=True)
+    clock, processor = np.median(found, axis=0)
+    print(f"median of {asked.rounds}: {clock:.2f} times as fast, by processor time {processor:.2f}")
+    for name, expected in one[2].items():
+        if expected:
+            print(f"{name}: one {expected:.6g}, two {two[2][name]:.6g} ({two[2][name] / expected - 1:+.3%})")
+
+
+if __name__ == "__main__":
+    main()
