@@ -47,8 +47,11 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or processes.count() == 1:
             return super().forward(x)
-        variance, mean = torch.var_mean(x.detach().float(), dim=(0, 2, 3), correction=0)
-        mean, square = processes.averaged(torch.stack([mean, variance + mean.square()]))
+        # By the library's own pass: torch.var_mean takes seven times as long.
+        _, mean, deviation = torch.native_batch_norm(
+            x.detach(), self.weight, self.bias, None, None, training=True, momentum=0.0, eps=self.eps
+        )
+        mean, square = processes.averaged(torch.stack([mean, deviation**-2 - self.eps + mean.square()]))
         variance = square - mean.square()
         values = x.numel() // x.shape[1] * processes.count()
         self.running_mean.lerp_(mean, self.momentum)
@@ -80,8 +83,8 @@ class _Normalise(torch.autograd.Function):
         deviation = (variance + context.eps).sqrt()
         slope = -weight * weight_share / deviation.square()
         offset = -weight * bias_share / deviation - slope * mean
-        slope, offset = (one[:, None, None].to(x.dtype) for one in (slope, offset))
-        return to_x + torch.addcmul(offset, x, slope), to_weight, to_bias, None, None, None
+        missing = F.batch_norm(x, torch.zeros_like(mean), torch.ones_like(mean), slope, offset, training=False, eps=0.0)
+        return to_x.add_(missing), to_weight, to_bias, None, None, None
 
 
 class Dropout(nn.Dropout):
