@@ -44,6 +44,7 @@ import ray
 from pyarrow import fs, parquet
 
 import privsdk
+from privsdk import errors
 from privsdk.errors import OutputExistsError, PrivsdkError, Refusal, StoreError, UnexpectedError, UsageError
 from privsdk.noise import sample_digests
 from privsdk.planning import RECORD, UNFINISHED, check_output
@@ -167,16 +168,19 @@ class Source:
 
 
 class Actor:
-    """One of Ray's workers.  It loads what it needs with its first shard: Ray says not why one failed before."""
+    """One of Ray's workers.  What stops it is a part of its answer: of an exception Ray keeps the text of a traceback."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._releaser: Releaser | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self._releaser is None:
-            self._releaser = Releaser(self._job)
-        return {"counts": json.dumps(self._releaser.release(Shard(**row)))}
+        try:
+            if self._releaser is None:
+                self._releaser = Releaser(self._job)
+            return {"counts": json.dumps(self._releaser.release(Shard(**row))), "error": "", "said": ""}
+        except PrivsdkError as error:
+            return {"counts": "{}", "error": type(error).__name__, "said": str(error)}
 
 
 class Releaser:
@@ -267,10 +271,15 @@ def release(job: Job, workers: int, on_progress: Progress, address: str | None =
         # An actor that dies is started again, and what it had begun is given to one that lives, as often as it takes.
         pool = ray.data.ActorPoolStrategy(size=min(workers, len(shards)))
         for row in work.map(Actor, fn_constructor_args=(job,), compute=pool).iter_rows():
+            if row["error"]:
+                raise getattr(errors, row["error"])(row["said"])
             counts.update(json.loads(row["counts"]))
             on_progress("releasing", counts.total(), photos)
     except ray.exceptions.RayError as error:
-        raise cause_of(error, job) from error
+        raise UnexpectedError(
+            f"the release to {job.output} stopped ({type(error).__name__}): what was released before stays, and the same "
+            "command goes on; if it stops again, the logs in /tmp/ray say why"
+        ) from error
     finally:
         ray.shutdown()
     end(job)
@@ -329,19 +338,6 @@ def run_of(job: Job, key: bytes, privatizer: privsdk.Privatizer) -> str:
 def keyed(key: bytes, purpose: str, *parts: str) -> str:
     """32 digits that only who has the key can make of ``parts``."""
     return hmac.digest(key, json.dumps([f"bulk {purpose}", *parts]).encode(), hashlib.sha256)[:16].hex()
-
-
-def cause_of(error: BaseException, job: Job) -> PrivsdkError:
-    """What Ray wraps in errors of its own, where it is one of ours."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, PrivsdkError):
-            return cause
-        cause = cause.__cause__
-    return UnexpectedError(
-        f"the release to {job.output} stopped ({type(error).__name__}): what was released before stays, and the same "
-        "command goes on; if it stops again, the logs in /tmp/ray say why"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
