@@ -168,7 +168,7 @@ class Source:
 
 
 class Actor:
-    """One of Ray's workers.  What stops it is a part of its answer: of an exception Ray keeps the text of a traceback."""
+    """One of Ray's workers.  What stops it is a part of its answer: Ray keeps an exception's traceback, as text."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -277,7 +277,7 @@ def release(job: Job, workers: int, on_progress: Progress, address: str | None =
             on_progress("releasing", counts.total(), photos)
     except ray.exceptions.RayError as error:
         raise UnexpectedError(
-            f"the release to {job.output} stopped ({type(error).__name__}): what was released before stays, and the same "
+            f"the release to {job.output} stopped ({type(error).__name__}): what was released stays, and the same "
             "command goes on; if it stops again, the logs in /tmp/ray say why"
         ) from error
     finally:
