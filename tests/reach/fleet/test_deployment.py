@@ -22,7 +22,7 @@ from tests.reach.fleet.running import Fleet
 pytestmark = pytest.mark.timeout(600)
 
 DEVICES = 5
-LONGEST_CALL = 45.0  # seconds, after which a server gives up a device that was killed
+LONGEST_CALL = 25.0  # seconds, after which a server gives up a device that was killed
 
 
 def talked(address: str, trusted: ssl.SSLContext) -> str | None:
