@@ -178,7 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     asked = parser.parse_args(arguments)
-    source = Path(os.environ["PRIVSDK_DATA"]) / "celeba" / "img_align_celeba"
+    if not (data := os.environ.get("PRIVSDK_DATA")):
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds celeba/ in its official layout")
+    source = Path(data) / "celeba" / "img_align_celeba"
     figures: dict[str, object] = {"processor": bench.cpu_name()}
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)

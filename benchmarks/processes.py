@@ -59,13 +59,12 @@ def run(processes: int, folder: Path, steps: int) -> tuple[float, float, dict[st
     return clock, processor, {name: float(value) for name, value in zip(names, last, strict=True)}
 
 
-def some_images(count: int) -> Any:
+def some_images(folder: Path, count: int) -> Any:
     """The first images of CelebA, three of four of them to train on."""
     from export.datasets.labelled import TRAIN, VALID, LabelledImages
     from privsdk.samples import images
 
-    source = Path(os.environ["PRIVSDK_DATA"]) / "celeba" / "img_align_celeba"
-    paths = sorted(source.glob("*.jpg"))[:count]
+    paths = sorted((folder / "celeba" / "img_align_celeba").glob("*.jpg"))[:count]
     return LabelledImages(
         pixels=np.stack([images.central_square(images.read(path), 64) for path in paths]),
         labels=np.zeros((count, 1), np.uint8),
@@ -86,10 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.train is not None:
         trained(asked.train, asked.steps)
         return
+    if not (data := os.environ.get("PRIVSDK_DATA")):
+        parser.error("PRIVSDK_DATA is not set: it names the folder that holds celeba/ in its official layout")
     print(bench.cpu_name(), flush=True)
     found = []
     with tempfile.TemporaryDirectory() as place:
-        some_images(asked.images).save(Path(place) / "images.npz")
+        some_images(Path(data), asked.images).save(Path(place) / "images.npz")
         for number in range(asked.rounds):
             one, two = (run(count, Path(place) / f"{number}-{count}", asked.steps) for count in (1, 2))
             found.append((one[0] / two[0], one[1] / two[1]))
