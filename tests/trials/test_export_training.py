@@ -25,33 +25,10 @@ from privsdk.bundle import Bundle  # noqa: E402
 ROOT = Path(__file__).parent.parent.parent
 
 
-RUN = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np, torch
-from export.loop import Schedule, train
-folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-torch.manual_seed(0)
-net = torch.nn.Linear(4, 1)
-optimizer = torch.optim.AdamW(net.parameters())
-data = torch.randn(64, 4)
-def step(number, rows):
-    if number == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    loss = (net(data[rows] + torch.randn(len(rows), 4)) - 1).square().mean()
-    optimizer.zero_grad(); loss.backward(); optimizer.step()
-    return {"loss": loss.item()}
-def validate():
-    return {"loss": (net(data) - 1).square().mean().item()}
-train(folder, Schedule(64, 8, 40, 1e-2), {"net": net}, {"optimizer": optimizer}, step, validate, every=5)
-torch.save(net.state_dict(), folder / "result.pt")
-"""
-
-
 def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
     def run(name: str, kill_at: int) -> int:
         (tmp_path / name).mkdir(exist_ok=True)
-        command = [sys.executable, "-c", RUN, str(tmp_path / name), str(kill_at)]
+        command = [sys.executable, "-m", "tests.killed_training", str(tmp_path / name), str(kill_at)]
         return subprocess.run(command, cwd=ROOT, check=False).returncode
 
     assert run("unbroken", -1) == 0

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch", reason="the central trainer needs the extra
 
 ROOT = Path(__file__).parents[3]
 ALONE = [sys.executable]
+KILLED = ROOT / "tests" / "killed_training.py"
 
 
 def together(processes: int) -> list[str]:
@@ -86,35 +87,9 @@ def test_every_network_is_trained_as_by_one_process(tmp_path: Path) -> None:
             np.testing.assert_allclose(shared[name], expected, rtol=tolerance, atol=1e-4, err_msg=f"{part}: {name}")
 
 
-RUN = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from export import processes
-from export.loop import Schedule, train
-folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-torch.manual_seed(0)
-net = torch.nn.Linear(4, 1)
-optimizer = torch.optim.AdamW(net.parameters())
-data = torch.randn(64, 4)
-def step(number, rows):
-    if number == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    x = processes.share(data[rows] + torch.randn(len(rows), 4))
-    loss = (net(x) - 1).square().mean()
-    optimizer.zero_grad(); loss.backward(); processes.average_gradients(net); optimizer.step()
-    return {"loss": loss.item()}
-def validate():
-    return {"loss": (net(data) - 1).square().mean().item()}
-train(folder, Schedule(64, 8, 40, 1e-2), {"net": net}, {"optimizer": optimizer}, step, validate, every=5)
-"""
-
-
 def test_a_run_that_two_began_four_go_on_with_and_one_finishes(tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(RUN)
-
     def run(program: list[str], name: str, kill_at: int) -> int:
-        return started(program, tmp_path / "run.py", tmp_path / name, kill_at).returncode
+        return started(program, KILLED, tmp_path / name, kill_at).returncode
 
     assert run(ALONE, "unbroken", -1) == 0
     assert run(together(2), "broken", 13) != 0
@@ -155,10 +130,7 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path: Path) -> Non
 
 
 def test_one_that_is_killed_ends_the_others(tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(
-        RUN.replace("if number == kill_at:", "if number == kill_at and processes.is_first():")
-    )
-    done = started(together(2), tmp_path / "run.py", tmp_path / "run", 7)
+    done = started(together(2), KILLED, tmp_path / "run", 7, "first")
     assert done.returncode != 0
     assert f"Signal {signal.SIGKILL.value} (SIGKILL)" in done.stderr
     assert curves(tmp_path / "run")["step"].tolist() == [5]
