@@ -1,7 +1,6 @@
 """An encoder that computes in whole numbers: statically quantized, calibrated on real images.
 
-Activations are uint8 and weights int8, a scale for each output channel; with uint8 weights, or one scale for all, it is
-no faster than the float one.
+Activations are uint8 and weights int8, a scale for each output channel.
 """
 
 from __future__ import annotations

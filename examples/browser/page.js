@@ -23,6 +23,7 @@ const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const start = new Blob([`import ${JSON.stringify(new URL("device/worker.js", location.href).href)};`], { type: "text/javascript" });
 const worker = new Worker(URL.createObjectURL(start), { type: "module" });
 const waiting = new Map();
+let asked = 0;
 let opened;
 const ready = new Promise((resolve) => (opened = resolve));
 
@@ -39,7 +40,7 @@ worker.onerror = () => say("This browser cannot run the page: it needs modules i
 async function ask(call, ...inputs) {
   await ready;
   return new Promise((resolve, reject) => {
-    const id = crypto.randomUUID();
+    const id = (asked += 1);
     waiting.set(id, { resolve, reject });
     worker.postMessage({ id, call, inputs });
   });
@@ -192,6 +193,8 @@ the("release").onclick = async () => {
 
 function busy(is) {
   for (const id of ["photos", "hide", "keep", "fit", "release"]) the(id).disabled = is;
+  // Nor may the wish become another while a filter is fitted for this one.
+  for (const chip of document.querySelectorAll(".chosen button")) chip.disabled = is;
   if (!is) {
     the("fit").disabled = !(wish.hide.length && wish.keep.length);
     the("release").disabled = !faces.length;

@@ -84,6 +84,7 @@ def visit(
             page.fill(f"#{part}", name)
             page.press(f"#{part}", "Enter")
         page.click("#fit")
+        expect(page.locator(".chosen button").first).to_be_disabled()
         expect(page.locator("#result")).to_be_visible(timeout=PATIENCE)
         with page.expect_download() as download:
             page.click("#privatizer")
@@ -217,7 +218,9 @@ def test_it_works_without_a_network(site: Path, chromium: Browser) -> None:
         expect(page.locator("#status")).to_have_text("Ready.", timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("name", ["bundle/scores.safetensors", "bundle/public_latents.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["bundle/scores.safetensors", "bundle/public_latents.safetensors", "bundle/manifest.sha256"]
+)
 def test_a_damaged_bundle_is_refused(site: Path, chromium: Browser, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(site, tmp_path / "site"))
     damaged = bytearray((folder / name).read_bytes())

@@ -48,11 +48,13 @@ export class Bundle {
     const manifest = await read("bundle/manifest.json");
     const described = JSON.parse(new TextDecoder().decode(manifest));
     bundle.digest = await sha256(manifest);
+    const sum = new TextDecoder().decode(await read("bundle/manifest.sha256"));
+    if (sum !== `${bundle.digest}\n`) throw new Error("manifest.json is damaged: load the page again");
     const checked = async (path) => {
       const bytes = await read(path);
-      const name = path.split("/").pop();
-      const entry = path.startsWith("bundle/") ? described.files[name] : null;
-      if (entry && (await sha256(bytes)) !== entry.sha256) throw new Error(`${name} is damaged: load the page again`);
+      if (!path.startsWith("bundle/")) return bytes;
+      const name = path.slice("bundle/".length);
+      if ((await sha256(bytes)) !== described.files[name]?.sha256) throw new Error(`${name} is damaged: load the page again`);
       return bytes;
     };
     const arrays = async (part) => unpack(await checked(`bundle/${part}.safetensors`)).arrays;

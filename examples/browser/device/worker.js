@@ -40,10 +40,6 @@ const calls = {
     return { number: faces.length - 1, picture: await png(sample.data) };
   },
 
-  forget() {
-    faces.length = 0;
-  },
-
   /** Fits a filter that hides some attributes and keeps others, by name; gives what fresh attackers found. */
   async fit(hidden, kept) {
     const numbers = (names) => names.map((name) => bundle.attributes.findIndex((attribute) => attribute.name === name));
