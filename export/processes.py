@@ -70,6 +70,11 @@ def share(rows: Rows) -> Rows:
     return rows if count() == 1 else rows[_fabric().global_rank :: count()]
 
 
+def drawn(draw: Callable[..., Tensor], rows: int, *shape: int, device: torch.device) -> Tensor:
+    """This process's own ``rows`` of what ``draw``, torch.rand or torch.randn, gives for the whole batch."""
+    return share(draw(rows * count(), *shape, device=device))
+
+
 def shared_out(work: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> Tensor:
     """``work(rows)``, which gives a row for a row, with each row done by one process, and all of it known to all."""
     if count() == 1:

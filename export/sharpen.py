@@ -67,11 +67,11 @@ def sharpen(
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.decoder.train()
-        x = processes.share(mirrored(to_input(pixels[rows])))
+        x = mirrored(to_input(pixels[processes.share(rows)]))
         with mixed_precision():
             with torch.no_grad():
                 mean, log_variance = vae.encoder(x)
-                noise = processes.share(torch.randn(len(rows), mean.shape[1], device=device))
+                noise = processes.drawn(torch.randn, *mean.shape, device=device)
                 z = mean + (0.5 * log_variance).exp() * noise
             made = vae.decoder(z).float()
             image = made.detach().requires_grad_()

@@ -42,9 +42,10 @@ def mixed_precision() -> torch.autocast:
 
 def jittered(x: Tensor) -> Tensor:
     """Mirrored at random, shifted by up to 3 pixels, brightness and colours changed; x float [N, 3, H, W]."""
-    count = len(x)
     x = shifted(mirrored(x), most=3)
-    light, colour, offset = (torch.rand(count, each, 1, 1, device=x.device) - 0.5 for each in (1, 3, 1))
+    light, colour, offset = (
+        processes.drawn(torch.rand, len(x), each, 1, 1, device=x.device) - 0.5 for each in (1, 3, 1)
+    )
     return (x * (1 + 0.3 * light + 0.1 * colour) + 0.2 * offset).clamp(0, 1)
 
 
@@ -58,7 +59,7 @@ def shifted(x: Tensor, most: int) -> Tensor:
 
 def mirrored(x: Tensor) -> Tensor:
     """Each image of x, float [N, 3, H, W], left as it is or mirrored, at random."""
-    return torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x, x.flip(3))
+    return torch.where(processes.drawn(torch.rand, len(x), 1, 1, 1, device=x.device) < 0.5, x, x.flip(3))
 
 
 def halves(images: LabelledImages, seed: int = 0) -> np.ndarray:
@@ -111,9 +112,10 @@ def train_teacher(
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         teacher.train()
+        own = processes.share(rows)
         with mixed_precision():
-            logits = teacher(processes.share(jittered(to_input(pixels[rows]))))
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[processes.share(rows)].float())
+            logits = teacher(jittered(to_input(pixels[own])))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[own].float())
         optimizer.zero_grad()
         loss.backward()
         processes.average_gradients(teacher)
@@ -229,10 +231,11 @@ def train_vae(
 
     def step(number: int, rows: np.ndarray) -> dict[str, float]:
         vae.train()
-        x = processes.share(shifted(mirrored(to_input(pixels[rows])), most=2))
+        own = processes.share(rows)
+        x = shifted(mirrored(to_input(pixels[own])), most=2)
         with mixed_precision():
             mean, log_variance = vae.encoder(x)
-            noise = processes.share(torch.randn(len(rows), mean.shape[1], device=device))
+            noise = processes.drawn(torch.randn, *mean.shape, device=device)
             z = mean + (0.5 * log_variance).exp() * noise
             reconstructed = vae.decoder(z).float()
             # Half of the rows are enough for the features, which cost a third of a step.
@@ -246,7 +249,7 @@ def train_vae(
         divergence = weights.divergence if early else weights.last_divergence
         loss = terms["squared error"] + divergence * terms["divergence"]
         if answers is not None:
-            terms["attributes"] = attribute_loss(vae.heads(mean), answers[processes.share(rows)])
+            terms["attributes"] = attribute_loss(vae.heads(mean), answers[own])
             loss = loss + weights.attributes * terms["attributes"]
         if features is not None:
             terms["features"] = features

@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 ROUNDS = 3
 STEPS = 20  # of gradient descent that a device makes in a round, on all of its half at once
 RATE = 0.3
+MOST_MOVED = 4 * STEPS * RATE  # of a label's weights, in norm; a step is RATE at most where ||x|| is the usual sqrt(Z)
 ARRAYS, WEIGHTS = "arrays", "weights"
 UPDATES, AVERAGED = "updates.npz", "averaged.npy"
 
@@ -110,9 +111,13 @@ class ByLabel(FedAvg):
             weights = decoded(record[WEIGHTS], np.float64, self.weights.shape[1:])
         except (KeyError, RefusedError):
             return None
-        if not isinstance(name, str) or weights.shape != self.weights.shape or not np.isfinite(weights).all():
+        if not isinstance(name, str) or weights.shape != self.weights.shape:
             return None
-        return name, weights - self.weights
+        change = weights - self.weights
+        with np.errstate(over="ignore"):
+            moved = np.linalg.norm(change, axis=1)
+        # What no device's steps can come to would be all that is left of the average.  NaN is not below anything.
+        return (name, change) if (moved <= MOST_MOVED).all() else None
 
 
 def server_app(weights: Floats, devices: int, output: Path) -> ServerApp:
