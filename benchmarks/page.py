@@ -96,7 +96,7 @@ def _decoders(page: Page, photos: Sequence[Path]) -> str:
     with page.expect_download() as download:
         page.click("#privatizer")
     privatizer = Privatizer.load(download.value.path())
-    theirs = np.stack([np.asarray(Image.open(io.BytesIO(_content(page, number)))) for number in range(len(photos))])
+    theirs = np.stack([_face(page, number) for number in range(len(photos))])
     pixels, landmarks, mine = [], [], []
     detector = Detector()
     for photo in photos:
@@ -120,35 +120,36 @@ def _decoders(page: Page, photos: Sequence[Path]) -> str:
     )
 
 
+# The browser asks its user before a page may save one file after another, so pictures come out as text.
+_AS_PNG = """async bitmap => {
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext('2d').drawImage(bitmap, 0, 0);
+  const png = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+  return btoa(Array.from(png, one => String.fromCharCode(one)).join(''));
+}"""
+
+
 def _seen(page: Page, photo: Path) -> NDArray[np.uint8]:
     """The pixels that the browser decodes of a JPEG file."""
-    decoded = page.evaluate(
-        """async bytes => {
+    encoded = page.evaluate(
+        f"""async bytes => {{
           const photo = new Blob([Uint8Array.from(atob(bytes), one => one.charCodeAt())]);
-          const options = {colorSpaceConversion: 'none', imageOrientation: 'from-image'};
-          const bitmap = await createImageBitmap(photo, options);
-          const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-          const drawing = canvas.getContext('2d');
-          drawing.drawImage(bitmap, 0, 0);
-          const png = await (await canvas.convertToBlob()).arrayBuffer();
-          return btoa(Array.from(new Uint8Array(png), one => String.fromCharCode(one)).join(''));
-        }""",
+          const options = {{colorSpaceConversion: 'none', imageOrientation: 'from-image'}};
+          return ({_AS_PNG})(await createImageBitmap(photo, options));
+        }}""",
         b64encode(photo.read_bytes()).decode(),
     )
-    return np.asarray(Image.open(io.BytesIO(b64decode(decoded))).convert("RGB"))
+    return _pixels(encoded)
 
 
-def _content(page: Page, number: int) -> bytes:
+def _face(page: Page, number: int) -> NDArray[np.uint8]:
     """The face sample that the page made of a photo."""
-    with page.expect_download() as download:
-        page.evaluate(
-            """number => {
-              const href = document.querySelectorAll('#faces img')[number].src;
-              Object.assign(document.createElement('a'), {href, download: 'face'}).click();
-            }""",
-            number,
-        )
-    return Path(download.value.path()).read_bytes()
+    picture = "document.querySelectorAll('#faces img')[number]"
+    return _pixels(page.evaluate(f"async number => ({_AS_PNG})(await createImageBitmap({picture}))", number))
+
+
+def _pixels(encoded: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(b64decode(encoded))).convert("RGB"))
 
 
 def _fit(page: Page, private: str, utility: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.filters import Filter
+from privsdk.filters import Filter, rows
 from privsdk.fitting import check as checking
 from privsdk.fitting.asked import Asked, require_samples
 from privsdk.fitting.default import fit_flow
@@ -108,7 +108,7 @@ def fit(
     learned = learn(bundle, wish, names, own, seed)
     known: FitBundle = Extended.of(bundle, learned, seed) if learned else bundle
     material = gather(known, wish, own, seed, fit_on)
-    with trainer.ready():
+    with trainer.ready(), rows.in_blocks():
         fitted, recorded = _fitted(known, wish, material, asked, trainer, report)
         attackers = trainer.attackers(seed)
         # The bundle's gaps are of the default filter, fitted with public latents.

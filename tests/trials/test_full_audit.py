@@ -1,4 +1,4 @@
-"""A full audit: all attackers on a filter that holds, on one whose noise averages away, and after a kill."""
+"""A full audit: all attackers on a filter that holds, and after a kill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skimage")
 
 import privsdk
-from privsdk import Privatizer, noise
+from privsdk import Privatizer
 from privsdk.fitting import fit
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -57,30 +56,6 @@ def test_little_is_found_where_the_filter_holds(holding: Privatizer, tmp_path: P
     assert {one.name for one in report.attributes} == {"Male", "Smiling", "Young"}
     assert "<!doctype html>" in report.to_html().lower()
     json.dumps(report.to_json(), allow_nan=False)
-
-
-@dataclass(frozen=True)
-class Noisy:
-    """Adds noise to a latent, drawn anew from each seed, and nothing else."""
-
-    spread: float
-    kind: str = "noisy"
-    label_aware: bool = False
-
-    def perturb(self, mean: np.ndarray, variance: np.ndarray, seeds: np.ndarray, private: Any = None) -> np.ndarray:
-        return (mean + self.spread * noise.normal(seeds, mean.shape[1], "noise")).astype(np.float32)
-
-
-def test_noise_that_averages_away_is_found(made_up: Any, holding: Privatizer, tmp_path: Path) -> None:
-    """One release hides the label; the mean of a thousand, with the choices redrawn, gives it away."""
-    report = privsdk.audit(Privatizer(made_up, Noisy(12.0), holding.record), threads=2, folder=tmp_path)
-    redrawn = {one.count: one.leakage for one in report.several if one.kind == "one sample, choices redrawn"}
-    keyed = {one.count: one.leakage for one in report.several if one.kind == "one sample, choices keyed"}
-    assert report.private["Male"].leakage < 0.65
-    assert redrawn[1] < 0.7 < 0.88 < redrawn[1000]
-    assert keyed[1000] == keyed[1] < 0.7
-    burst = next(one for one in report.several if one.kind == "burst")
-    assert burst.leakage > redrawn[1]
 
 
 def test_a_killed_audit_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Several releases together: albums add up what one photo hardly tells, and a wrong label gives a sample away."""
+"""Several releases together: noise averages away, albums add up what one photo hardly tells, a wrong label tells."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 pytest.importorskip("skimage")
 
+from privsdk import Privatizer, noise
 from privsdk.auditing import cases
 from privsdk.auditing.attackers import LogisticRegression
 from privsdk.auditing.attacking import Which
 from privsdk.auditing.audit import FIRST_SEED, _wrong_labels
 from privsdk.auditing.forms import COLUMNS
 from privsdk.auditing.protocols import FIVE_FOLDS, Released, cross_fitted
-from privsdk.auditing.several import albums
+from privsdk.auditing.several import KEYED, REDRAWN, albums, averages, bursts
 from privsdk.fitting import fit
 
 PEOPLE, PHOTOS = 120, 22
@@ -67,6 +69,31 @@ def test_nobody_has_an_album_where_each_sample_is_anothers() -> None:
     alone = cases.Samples(case.test.labels, np.arange(len(case.test)), None, None, case.test.released)
     lonely = cases.Case(**{**vars(case), "test": alone})
     assert albums(lonely, found, case.test.released.astype(np.float32), (FIRST_SEED,)) == []
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Adds noise to a latent, drawn anew from each seed, and nothing else."""
+
+    spread: float
+    kind: str = "noisy"
+    label_aware: bool = False
+
+    def perturb(self, mean: np.ndarray, variance: np.ndarray, seeds: np.ndarray, private: Any = None) -> np.ndarray:
+        return (mean + self.spread * noise.normal(seeds, mean.shape[1], "noise")).astype(np.float32)
+
+
+def test_noise_that_averages_away_is_found() -> None:
+    """One release hides the label; the mean of a thousand, with the choices redrawn, gives it away."""
+    made_up = made_up_bundle(4000)
+    record = fit(made_up, "male", "smiling", engine="onnx").record
+    case = cases.of_public_latents(Privatizer(made_up, Noisy(12.0), record))
+    found = averages(case, (FIRST_SEED,), threads=2, advance=lambda: None)
+    redrawn, keyed = ({one.count: one.leakage for one in found if one.kind == kind} for kind in (REDRAWN, KEYED))
+    assert redrawn[1] < 0.7 < 0.88 < redrawn[1000]
+    assert keyed[1000] == keyed[1] < 0.7
+    (burst,) = bursts(case, (FIRST_SEED,))
+    assert burst.leakage > redrawn[1]
 
 
 def test_a_wrong_label_gives_a_sample_away() -> None:

@@ -36,7 +36,7 @@ export class Privatizer {
     const origin = await sampleDigest(key, sample, this.bundle.shape);
     for (let draw = 1; draw <= DRAWS; draw++) {
       const seed = await seedFor(key, origin, `release by ${this.digest}, draw ${draw}`);
-      const z = await this.filter.perturbed(mean, variance, await this.draws(seed));
+      const { z } = await this.filter.perturbed(mean, variance, await this.draws(seed));
       if (!z.data.every(Number.isFinite) || z.data.every((value, place) => value === mean.data[place])) return null;
       const released = await this.bundle.decode(z);
       const apart = released.reduce((sum, value, place) => sum + Math.abs(value - sample[place]), 0) / sample.length;

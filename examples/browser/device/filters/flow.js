@@ -14,24 +14,20 @@ export class FlowFilter {
   }
 
   /**
-   * Perturbed latents of posteriors with mean and variance [N, Z].
+   * Perturbed latents z of posteriors with mean and variance [N, Z], and the codes [N, U] that they were made of.
    *
    * `draws` are random numbers of each row: `posterior` [N, Z], `score` [N, K] and `unused` from N(0, 1), `fair` [N, V]
    * and `draw` [N, 1] in [0, 1).
    */
   async perturbed(mean, variance, draws) {
     const scores = this.scores.of(mean);
-    const code = await this.codes(mean, variance, draws, scores);
+    const drawn = mean.data.map((value, place) => value + Math.sqrt(variance.data[place]) * draws.posterior.data[place]);
+    const inner = await this.flow.forward(new Matrix(mean.rows, mean.columns, drawn));
+    const code = await this.code.forward(inner, scores, draws.score);
     const target = this.targets(scores, draws);
     const z = await this.flow.inverse(await this.code.inverse(code, target), draws.unused);
     this.scores.onto(z, target);
-    return z;
-  }
-
-  /** The codes of a posterior sample of each row, given its scores. */
-  async codes(mean, variance, draws, scores) {
-    const z = mean.data.map((value, place) => value + Math.sqrt(variance.data[place]) * draws.posterior.data[place]);
-    return this.code.forward(await this.flow.forward(new Matrix(mean.rows, mean.columns, z)), scores, draws.score);
+    return { z, code };
   }
 
   /** The scores that the release shall have, borrowed private ones first. */

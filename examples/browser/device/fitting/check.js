@@ -17,8 +17,7 @@ const MOST_IN_CODE = 0.62;
 export async function check(graphs, filter, part, wish, random, report) {
   const checked = part.take([...Array(Math.min(part.length, ROWS)).keys()]);
   const drawn = draws(filter, checked.length, random);
-  const released = await filter.perturbed(checked.mean, checked.variance, drawn);
-  const codes = await filter.codes(checked.mean, checked.variance, drawn, checked.scores);
+  const { z: released, code: codes } = await filter.perturbed(checked.mean, checked.variance, drawn);
   const unfiltered = checked.drawn(random);
   if (![released, codes].every(({ data }) => data.every(Number.isFinite))) {
     throw new Error("the filter gives numbers that are not finite: fit it once more");
