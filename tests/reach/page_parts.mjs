@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-const { ConditionalAffine, matched } = await import("../../examples/browser/device/filters/code.js");
+const { ConditionalAffine, Matching } = await import("../../examples/browser/device/filters/code.js");
 const { auroc } = await import("../../examples/browser/device/fitting/check.js");
 const { fairScore } = await import("../../examples/browser/device/fitting/fair_score.js");
 const { JointScores } = await import("../../examples/browser/device/fitting/joint_scores.js");
@@ -32,7 +32,7 @@ console.log(
   JSON.stringify({
     forward: rows(forward),
     inverse: rows(map.inverse(forward, scores)),
-    matched: rows(matched(x, scores, 0, averages)),
+    matched: rows(new Matching(scores, 0, averages).matched(x)),
     fair: rows(fair.fair(people, matrix(given.blur))),
     weights: Array.from(joint.weights(matrix(given.cells), given.attributes)),
     auroc: auroc(Float64Array.from(given.said), given.labels),

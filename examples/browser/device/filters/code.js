@@ -1,6 +1,6 @@
 // The code e = f(g(z); s): what is left of a latent when its scores have been taken out (privsdk.filters.code).
 
-import { Matrix, addProduct, eigen, power, solve, times } from "../matrix.js";
+import { Matrix, addProduct, eigen, power, solve, times, weightedSquare } from "../matrix.js";
 import { Basis } from "./basis.js";
 import { clipped, probability } from "./scores.js";
 
@@ -130,21 +130,27 @@ export function context(scores) {
   return new Matrix(scores.rows, scores.columns, scores.data.map((value) => clipped(value) / CONTEXT_SCALE));
 }
 
-/** x of strangers [N, U] with the mean and covariance that people have, given the score of one attribute. */
-export function matched(x, scores, column, { knots, mean: theirs, spread: wanted }) {
-  const weights = new Basis(column, knots).weights(scores);
-  const likely = scores.column(column).reduce((sum, value) => sum + probability(value), 0) / scores.rows;
-  const rarest = Math.min(likely, 1 - likely);
-  const shared = RARE ** 2 / (RARE ** 2 + rarest ** 2);
-  const average = averaged(wanted);
-  const { mean, spread } = moments(x, weights);
-  const maps = wanted.map((own, knot) => {
-    const target = power(mixed(own, average, shared), 0.5, LEAST_VARIANCE);
-    return single(times(power(spread[knot], -0.5, LEAST_VARIANCE), target));
-  });
-  const found = mapped(x, weights, mean, maps);
-  for (let row = 0; row < x.rows; row++) addProduct(weights.row(row), theirs, found.row(row));
-  return found;
+/** The mean and covariance that people have, given the score of one attribute, and x of strangers brought to them. */
+export class Matching {
+  /** Of strangers' `scores` [N, K] and a bundle's averages over people of the attribute in `column`. */
+  constructor(scores, column, { knots, mean, spread }) {
+    this.weights = new Basis(column, knots).weights(scores);
+    this.mean = mean;
+    const likely = scores.column(column).reduce((sum, value) => sum + probability(value), 0) / scores.rows;
+    const rarest = Math.min(likely, 1 - likely);
+    const shared = RARE ** 2 / (RARE ** 2 + rarest ** 2);
+    const average = averaged(spread);
+    this.roots = spread.map((own) => power(mixed(own, average, shared), 0.5, LEAST_VARIANCE));
+  }
+
+  /** x [N, U] of those strangers with people's mean and covariance. */
+  matched(x) {
+    const { mean, spread } = moments(x, this.weights);
+    const maps = this.roots.map((root, knot) => single(times(power(spread[knot], -0.5, LEAST_VARIANCE), root)));
+    const found = mapped(x, this.weights, mean, maps);
+    for (let row = 0; row < x.rows; row++) addProduct(this.weights.row(row), this.mean, found.row(row));
+    return found;
+  }
 }
 
 /** x [N, U] less a mean, by a map, both mixed of Q with `weights` [N, Q]: [N, U]. */
@@ -176,34 +182,13 @@ export function moments(x, weights) {
   }
   for (let knot = 0; knot < knots; knot++) gram.data[knot * knots + knot] += SMALL;
   const mean = single(solve(gram, sums));
+  const left = new Matrix(x.rows, size, Float32Array.from(x.data));
+  for (let row = 0; row < x.rows; row++) addProduct(weights.row(row), mean, left.row(row), -1);
   const products = new Matrix(knots, size * size, new Float64Array(knots * size * size));
-  const left = new Float32Array(size);
-  for (let row = 0; row < x.rows; row++) {
-    left.set(x.row(row));
-    addProduct(weights.row(row), mean, left, -1);
-    for (let knot = 0; knot < knots; knot++) {
-      const weight = weights.at(row, knot);
-      if (weight !== 0) addSquare(left, weight, products.row(knot));
-    }
-  }
+  for (let knot = 0; knot < knots; knot++) products.row(knot).set(weightedSquare(left, weights.column(knot)).data);
   const spread = solve(gram, products);
-  const covariances = Array.from({ length: knots }, (_, knot) => {
-    const own = new Matrix(size, size, Float64Array.from(spread.row(knot)));
-    for (let one = 0; one < size; one++) {
-      for (let other = one + 1; other < size; other++) own.data[other * size + one] = own.data[one * size + other];
-    }
-    return own;
-  });
+  const covariances = Array.from({ length: knots }, (_, knot) => new Matrix(size, size, spread.row(knot).slice()));
   return { mean, spread: covariances };
-}
-
-/** Adds the upper half of `weight` times a row's product with itself, [U, U], to `sum`. */
-function addSquare(row, weight, sum) {
-  const size = row.length;
-  for (let one = 0; one < size; one++) {
-    const factor = weight * row[one];
-    for (let other = one; other < size; other++) sum[one * size + other] += factor * row[other];
-  }
 }
 
 /** The mean of some matrices, in their precision. */

@@ -70,9 +70,9 @@ export class FlowFilter {
 function nearest(known, wanted) {
   const apart = new Float32Array(known.rows);
   for (let row = 0; row < known.rows; row++) {
-    const own = known.row(row);
+    const start = row * known.columns;
     let sum = 0;
-    for (let place = 0; place < own.length; place++) sum += Math.fround((wanted[place] - own[place]) ** 2);
+    for (let place = 0; place < known.columns; place++) sum += Math.fround((wanted[place] - known.data[start + place]) ** 2);
     apart[row] = sum;
   }
   // The least of them, in order.

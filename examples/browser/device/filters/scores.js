@@ -16,6 +16,7 @@ export class ScoreNetwork {
     this.arrays = arrays;
     const [size, units] = arrays.hidden.shape;
     this.hidden = new Matrix(size, units, arrays.hidden.data);
+    this.back = this.hidden.transposed();
     this.count = arrays.temperature.shape[0];
     const calibrated = (name, rows) => {
       const found = new Matrix(rows, this.count);
@@ -51,7 +52,7 @@ export class ScoreNetwork {
 
   /** How the log-odds change with one latent: [A, Z], in double precision. */
   gradient({ before, after }) {
-    const [size, units] = [this.hidden.rows, this.hidden.columns];
+    const { rows: units, columns: size } = this.back;
     const found = new Matrix(this.count, size, new Float64Array(this.count * size));
     const paths = new Float32Array(units);
     for (let label = 0; label < this.count; label++) {
@@ -59,10 +60,9 @@ export class ScoreNetwork {
         paths[unit] = (before[unit] > 0 ? 1 : after[unit] + 1) * this.out.at(unit, label);
       }
       const own = found.row(label);
+      addProduct(paths, this.back, own);
       for (let place = 0; place < size; place++) {
-        let sum = this.skip.at(place, label);
-        for (let unit = 0; unit < units; unit++) sum += paths[unit] * this.hidden.data[place * units + unit];
-        own[place] = sum * this.arrays.inverse_scale.data[place];
+        own[place] = (own[place] + this.skip.at(place, label)) * this.arrays.inverse_scale.data[place];
       }
     }
     return found;

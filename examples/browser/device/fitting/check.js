@@ -1,11 +1,13 @@
 // What freshly trained attackers find in a filter's releases (privsdk.fitting.check).
 
-import { Matrix, solve, sorted } from "../matrix.js";
+import { Matrix, solve, sorted, weightedSquare } from "../matrix.js";
 import { draws } from "./material.js";
 import { network } from "./training.js";
 
 const ROWS = 6000;
 const DECAY = 1e-3;
+const MOST_STEPS = 12;
+const SETTLED = 1e-4;
 const MOST_IN_CODE = 0.62;
 
 /**
@@ -87,30 +89,30 @@ async function judged(graphs, reader, z, labels, random) {
 /** Logistic regression by Newton's method; the log-odds of `judge` [M, D]. */
 function logistic(z, labels, judge) {
   const size = z.columns + 1;
+  const x = Matrix.of(size, (row) => [...z.row(row), 1], z.rows);
   const weights = new Float64Array(size);
-  const row = new Float64Array(size).fill(1);
-  for (let step = 0; step < 12; step++) {
+  const steep = new Float64Array(x.rows);
+  let moved = Infinity;
+  for (let step = 0; step < MOST_STEPS && moved > SETTLED; step++) {
     const gradient = new Matrix(size, 1, new Float64Array(size));
-    const curvature = new Matrix(size, size, new Float64Array(size * size));
-    for (let number = 0; number < z.rows; number++) {
-      row.set(z.row(number));
+    for (let number = 0; number < x.rows; number++) {
+      const row = x.row(number);
       let sum = 0;
       for (let place = 0; place < size; place++) sum += row[place] * weights[place];
       const likely = 1 / (1 + Math.exp(-Math.min(Math.max(sum, -30), 30)));
-      const [missing, steep] = [likely - labels[number], likely * (1 - likely)];
-      for (let one = 0; one < size; one++) {
-        gradient.data[one] += row[one] * missing;
-        const factor = steep * row[one];
-        for (let other = one; other < size; other++) curvature.data[one * size + other] += factor * row[other];
-      }
+      const missing = likely - labels[number];
+      steep[number] = likely * (1 - likely);
+      for (let place = 0; place < size; place++) gradient.data[place] += row[place] * missing;
     }
-    for (let one = 0; one < size; one++) {
-      const penalty = one < size - 1 ? 2 * DECAY * z.rows : 1e-6;
-      gradient.data[one] += penalty * weights[one];
-      curvature.data[one * size + one] += penalty;
-      for (let other = 0; other < one; other++) curvature.data[one * size + other] = curvature.data[other * size + one];
+    const curvature = weightedSquare(x, steep);
+    for (let place = 0; place < size; place++) {
+      const penalty = place < size - 1 ? 2 * DECAY * x.rows : 1e-6;
+      gradient.data[place] += penalty * weights[place];
+      curvature.data[place * size + place] += penalty;
     }
-    solve(curvature, gradient).data.forEach((value, place) => (weights[place] -= value));
+    const change = solve(curvature, gradient).data;
+    change.forEach((value, place) => (weights[place] -= value));
+    moved = Math.max(...change.map(Math.abs));
   }
   return Float64Array.from({ length: judge.rows }, (_, number) =>
     judge.row(number).reduce((total, value, place) => total + value * weights[place], weights[size - 1]),

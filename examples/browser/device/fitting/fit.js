@@ -2,7 +2,7 @@
 
 import { Matrix } from "../matrix.js";
 import { Random } from "../random.js";
-import { CodeFlow, ConditionalAffine, context, matched } from "../filters/code.js";
+import { CodeFlow, ConditionalAffine, Matching, context } from "../filters/code.js";
 import { FlowFilter } from "../filters/flow.js";
 import { check } from "./check.js";
 import { chosen } from "./fair_score.js";
@@ -46,10 +46,9 @@ async function learnedCode(bundle, train, attributes, random, report) {
   }
   let x = stacked(drawn);
   const scores = stacked(Array(DRAWS).fill(train.scores));
-  for (let round = 0; round < MATCHING; round++) {
-    // The public flow's draws are not quite where people are: they are given the moments that people have.
-    attributes.forEach((attribute, column) => (x = matched(x, scores, column, bundle.moments(attribute))));
-  }
+  // The public flow's draws are not quite where people are: they are given the moments that people have.
+  const matchings = attributes.map((attribute, column) => new Matching(scores, column, bundle.moments(attribute)));
+  for (let round = 0; round < MATCHING; round++) matchings.forEach((matching) => (x = matching.matched(x)));
   const maps = attributes.map((_, column) => {
     const map = ConditionalAffine.learned(x, column, scores);
     x = map.forward(x, scores, random.normals(x.rows));
