@@ -141,17 +141,17 @@ HEAD = (
 )
 
 TEXT = """
-Ours, of eight portraits, so a look and no measurement: with Male hidden the bundle reads another gender in three; 4
-and 5 look male, 8 looks female, and the others stay as they were. That is the wish: of some it is changed, and nobody
-can tell of whom. It is what the paper says of its figure 5, some women turned into men and some men into women. With
-the other labels hidden gender changes too, in 2, 3 and 8 for instance: these labels go with it, and the wish does not
-ask to keep it. None of the eight wears eyeglasses, and none does after. Smiling, as the bundle reads it, changed in
-one portrait with Male, Eyeglasses and Wavy_Hair hidden each, and in none with Attractive. Attractive is a judgement
-of CelebA's annotators; decoding alone changes it in two. Pictures are blurred without a filter as with one, as the
-paper says of its figure 10, and the faces look like other people before anything is hidden. Theirs: pictures of
-celebrities, which we have not seen, by the published method. Why they differ: ours are by the default filter through
-the bundle that ships. What would settle it: nothing that can be looked at; Table 3 has the measurements. The same
-picture of eight CelebA faces is drawn into the runs folder only: no picture of real people is kept here.
+Ours, of eight portraits, so a look and no measurement: with Male hidden the bundle reads another gender in five; 4
+and 5 look male, 1, 3 and 7 look female, and the others stay as they were. That is the wish: of some it is changed,
+and nobody can tell of whom. It is what the paper says of its figure 5, some women turned into men and some men into
+women. With the other labels hidden gender changes too, in 2, 3 and 6 for instance: these labels go with it, and the
+wish does not ask to keep it. None of the eight wears eyeglasses, and none does after. Smiling, as the bundle reads
+it, changed in one portrait with Male hidden, and in none with the others. Attractive is a judgement of CelebA's
+annotators; decoding alone changes it in two. Pictures are blurred without a filter as with one, as the paper says of
+its figure 10, and the faces look like other people before anything is hidden. Theirs: pictures of celebrities, which
+we have not seen, by the published method. Why they differ: ours are by the default filter through the bundle that
+ships. What would settle it: nothing that can be looked at; Table 3 has the measurements. The same picture of eight
+CelebA faces is drawn into the runs folder only: no picture of real people is kept here.
 """
 
 EXPERIMENT = Experiment(

@@ -22,7 +22,7 @@ def pictures(place: Place, sheets: Sequence[Sheet]) -> Sequence[Picture]:
 
 TEXT = """
 Ours: as in figure 4 digits lie in patches before. After the published method one cloud is left; digits of a kind lie
-together a little more often than by chance, and more so by parity (.59) than by at least 5 (.55). A trained
+together a little more often than by chance, and more so by parity (.64) than by at least 5 (.55). A trained
 classifier tells parity from it in .90 of the cases, so the map hides what is there. After the default filter two
 groups of islands are left, odd and even, with at least 5 and less mixed in each; one small heap of odd digits lies
 beside an island of even ones. Theirs: figure 8 without numbers, which we have not seen. Why they may differ: another

@@ -41,9 +41,9 @@ def measure(place: Place) -> Sequence[Sheet]:
 
 TEXT = """
 The true label Smiling nearly says High_Cheekbones, so a release that keeps the one tells the other: Table 3's line is
-a choice between them. At the lambda that the device takes by itself, .006 of Smiling is lost and High_Cheekbones is
-told with an AUROC of .836, what Smiling alone tells and .010 more. At a lambda of .1 the filter stops keeping
-Smiling: .175 of its accuracy is lost, and the AUROC is .675; at 1 nearly all of Smiling goes. Even there it stays at
+a choice between them. At the lambda that the device takes by itself, .009 of Smiling is lost and High_Cheekbones is
+told with an AUROC of .834, what Smiling alone tells and .008 more. At a lambda of .1 the filter stops keeping
+Smiling: .172 of its accuracy is lost, and the AUROC is .676; at 1 nearly all of Smiling goes. Even there it stays at
 .64, so something of the label is left beyond its score, which no lambda takes out. Between the device's own lambda
 and .1 nothing was measured. Theirs: .78 and .83, one point, by the paper's classifier. What would settle it: a label
 of Smiling that people without high cheekbones have as often.

@@ -95,14 +95,14 @@ CAPTION = (
 
 TEXT = """
 The paper has two users and digits; this is the same with ten, of whom nobody knows another's wish. Ours: on average
-over the users the strongest attacker's AUROC falls from .865 to .595 with the default filter, and the server's
-classifiers, which learn from everybody's releases and public faces, lose .004 of accuracy in the labels that are kept.
-The published method, on a VAE without labels and with one budget for all, hides less (.631) and loses .035. Each user
-holds some 430 test faces, so one row says little: the strongest of eight attacks on so few is above .5 by chance alone
-(.55 for four users), few of them are Chubby or have Sideburns, and of user 8's faces nobody is Bald, who keeps that
-label for nothing. Where the label that is kept tells the hidden one (user 1, user 10) the default filter is below what
-the true label tells, as the server cannot read that label well either. Theirs: not in the paper. What would settle
-more: more people with many photos.
+over the users the strongest attacker's AUROC falls from .865 to .597 with the default filter, and the server's
+classifiers, which learn from everybody's releases and public faces, lose .002 of accuracy in the labels that are
+kept. The published method, on a VAE without labels and with one budget for all, hides less (.626) and loses .033.
+Each user holds some 430 test faces, so one row says little: the strongest of eight attacks on so few is above .5 by
+chance alone (.53 to .57 for six users), few of them are Chubby or have Sideburns, and of user 8's faces nobody is
+Bald, who keeps that label for nothing. Where the label that is kept tells the hidden one (user 1, user 10) the
+default filter is below what the true label tells, as the server cannot read that label well either. Theirs: not in
+the paper. What would settle more: more people with many photos.
 """
 
 EXPERIMENT = Experiment("faces", "Ten users on faces, each with wishes of his own", TEXT, measure)
