@@ -58,7 +58,9 @@ class Watched:
 
     def rates(self) -> tuple[float, float]:
         """Photos a second, on the clock and by processor time; a start costs seconds, and is no part of it."""
-        first, last = self.moments[0], max(self.moments, key=lambda moment: moment.finished)
+        # The last actors may end before a moment in which everything is finished is noted.
+        working = [moment for moment in self.moments if moment.processor]
+        first, last = working[0], max(working, key=lambda moment: moment.finished)
         photos = SHARD * (last.finished - first.finished)
         busiest = max(seconds - first.processor.get(actor, 0.0) for actor, seconds in last.processor.items())
         return photos / (last.second - first.second), photos / busiest

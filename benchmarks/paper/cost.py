@@ -243,21 +243,21 @@ CAPTIONS = {
 
 TEXT_ON_ROWS = """
 On rows of a table an end-to-end baseline is a small network that is trained in less than a minute, and the default
-filter takes a third of the time of the cheapest: the target of a hundredth is missed by a factor of 31, and cannot be
-met while a fit checks itself by fresh attackers. For a few pairs the baselines' weights are also less to send than our
-bundle, whose public latents and flow serve every pair, and which nobody's rows are needed for. What would settle it:
-nothing; the argument that training is saved is one for large encoders.
+filter takes a third of the time of the cheapest: the target of a hundredth is missed by a factor of over 30, and
+cannot be met while a fit checks itself by fresh attackers. For a few pairs the baselines' weights are also less to
+send than our bundle, whose public latents and flow serve every pair, and which nobody's rows are needed for. What
+would settle it: nothing; the argument that training is saved is one for large encoders.
 """
 
 TEXT_ON_FACES = """
 The paper's argument is that an encoder is trained once and only a filter for each pair of labels. On faces it holds:
-a pair takes two thousandths of the time of the cheapest end-to-end baseline that we have there, LAFTR with networks of
-the same size, and a device is sent nothing more. Such a baseline works: trained once, on a GPU, with 10 passes, fresh
-attackers read Male in its representations with an AUROC of .790 (unfiltered .998) and Smiling in .900 of the cases
-(`python -m benchmarks.baselines --data-set celeba`, hours on a processor); with 30 passes its own classifier was no
-better on the valid partition. The bundle itself is trained once, in hours (docs/training.md). The paper's own encoder
-has twelve times the multiply-adds of ours; growth rate and channels are not in the text that we have, and are taken at
-their smallest. What would settle more: other end-to-end baselines on faces.
+a pair takes three thousandths of the time of the cheapest end-to-end baseline that we have there, LAFTR with networks
+of the same size, and a device is sent nothing more. Such a baseline works: trained once, on a GPU, with 10 passes,
+fresh attackers read Male in its representations with an AUROC of .790 (unfiltered .998) and Smiling in .900 of the
+cases (`python -m benchmarks.baselines --data-set celeba`, hours on a processor); with 30 passes its own classifier
+was no better on the valid partition. The bundle itself is trained once, in hours (docs/training.md). The paper's own
+encoder has twelve times the multiply-adds of ours; growth rate and channels are not in the text that we have, and are
+taken at their smallest. What would settle more: other end-to-end baselines on faces.
 """
 
 ON_ROWS = Experiment("table", "Cost: what one more pair of labels takes, rows of a table", TEXT_ON_ROWS, on_rows)
