@@ -120,7 +120,7 @@ def _decoders(page: Page, photos: Sequence[Path]) -> str:
     )
 
 
-# The browser asks its user before a page may save one file after another, so pictures come out as text.
+# The page's policy lets no script fetch what is behind a picture's address, but the picture can be drawn.
 _AS_PNG = """async bitmap => {
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   canvas.getContext('2d').drawImage(bitmap, 0, 0);

@@ -82,7 +82,7 @@ class _Normalise(torch.autograd.Function):
         weight_share, bias_share = processes.averaged(torch.stack([to_weight, to_bias])) / values
         slope = -weight * weight_share * inverse.square()
         offset = -weight * bias_share * inverse - slope * mean
-        one = torch.full_like(mean, 1 - context.eps)
+        one = torch.full_like(mean, 1 - context.eps)  # with the eps, of which none is refused
         missing = F.batch_norm(x, torch.zeros_like(mean), one, slope, offset, training=False, eps=context.eps)
         return to_x.add_(missing), to_weight, to_bias, None, None, None
 

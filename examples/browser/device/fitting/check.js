@@ -70,6 +70,7 @@ async function judged(graphs, reader, z, labels, random) {
     const own = known.map((row) => labels[row]);
     if (reader !== "mlp") [train, judge] = standardised(train, judge);
     const said = reader === "logistic" ? logistic(train, own, judge) : await network(graphs, train, own, judge, random);
+    if (!said.every(Number.isFinite)) throw new Error("an attacker came to no end, so nothing is known of the filter: fit it once more");
     const truth = others.map((row) => labels[row]);
     areas.push(auroc(said, truth));
     said.forEach((value, place) => {
