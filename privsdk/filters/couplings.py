@@ -143,7 +143,10 @@ class PublicFlow:
 def silu(x: Floats) -> Floats:
     """x * sigmoid(x), without overflow."""
     half = 0.5 * x
-    return half + half * np.tanh(half)
+    moved = np.tanh(half)
+    moved *= half
+    moved += half
+    return moved
 
 
 def _in_blocks(apply: Callable[[Floats, Floats | None], Floats], x: Floats, context: Floats | None) -> Floats:

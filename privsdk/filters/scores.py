@@ -100,7 +100,11 @@ class ScoreNetwork:
 def elu(x: NDArray[np.floating[Any]]) -> Floats:
     """x above zero, exp(x) - 1 below."""
     # NumPy has no vector instructions for expm1, and float32 can be 6e-8 wrong either way.
-    return np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1).astype(np.float32)
+    below = np.minimum(x, 0, dtype=np.float32)
+    np.exp(below, out=below)
+    below -= 1
+    below += np.maximum(x, 0)
+    return below
 
 
 def probabilities(scores: Floats) -> Floats:

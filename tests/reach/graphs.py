@@ -51,18 +51,24 @@ class Compared:
     kept_back: int
 
 
+def decoded(
+    privatizer: Privatizer, samples: NDArray[np.uint8], private: NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
+    """What comes of the samples in Python before any is kept back."""
+    latents = privatizer.bundle.encode(samples)
+    return privatizer.bundle.decode(privatizer.perturb(latents, private, draws=seeds_of(privatizer, samples)))
+
+
 def compare(
     privatizer: Privatizer,
     graph: bytes,
     samples: NDArray[np.uint8],
+    expected: NDArray[np.uint8],
     batch: int,
     private: NDArray[np.int64] | None = None,
 ) -> Compared:
-    """The graph in batches of so many, beside perturb and decode; raises AssertionError where they keep back others."""
-    seeds, inputs = seeds_of(privatizer, samples), inputs_of(privatizer, samples, private)
-    latents = privatizer.bundle.encode(samples)
-    expected = privatizer.bundle.decode(privatizer.perturb(latents, private, draws=seeds))
-    runs = session(graph)
+    """The graph in batches of so many, beside what Python decoded; AssertionError where others are kept back."""
+    inputs, runs = inputs_of(privatizer, samples, private), session(graph)
     parts = [
         runs.run(["released", "kept_back"], {name: array[start : start + batch] for name, array in inputs.items()})
         for start in range(0, len(samples), batch)

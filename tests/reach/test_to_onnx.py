@@ -24,7 +24,7 @@ from privsdk.filters.nonlinear import NonlinearFilter
 from privsdk.samples.faces import TEMPLATE
 from tests.attacks.faces import noise_privatizer, strangers
 from tests.make_bundle import record
-from tests.reach.graphs import Compared, compare, inputs_of, session
+from tests.reach.graphs import Compared, compare, decoded, inputs_of, session
 
 MANY = 1000
 # Where the 65th nearest person is as near as the 64th, the last bit decides which of them counts, and one in 64 of such
@@ -53,6 +53,11 @@ def samples_of(bundle: str) -> NDArray[np.uint8]:
         return rows.samples[rows.partition == TEST][:MANY]
     opened = Bundle.open(bundle)
     return opened.decode(opened.public.mean[-MANY:])
+
+
+@cache
+def decoded_of(name: str) -> NDArray[np.uint8]:
+    return decoded(fitted(name), samples_of(name))
 
 
 def _fit(bundle: str, private: str | list[str], utility: str | list[str], **dials: float) -> Callable[[], Privatizer]:
@@ -103,7 +108,7 @@ def others(name: str, found: Compared) -> int:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("name", ["faces", "adult"])
 def test_a_thousand_releases_are_those_of_python(name: str, batch: int) -> None:
-    found = compare(fitted(name), graph_of(name), samples_of(name), batch)
+    found = compare(fitted(name), graph_of(name), samples_of(name), decoded_of(name), batch)
     assert others(name, found) <= OTHERS
     assert found.kept_back < MANY / 2
 
@@ -112,18 +117,20 @@ def test_a_thousand_releases_are_those_of_python(name: str, batch: int) -> None:
 def test_so_are_those_of_other_wishes(name: str) -> None:
     privatizer, samples = fitted(name), samples_of("faces")[:256]
     private = np.arange(256) % 2 if privatizer.label_aware else None
-    assert others(name, compare(privatizer, graph_of(name), samples, 64, private)) <= OTHERS
+    found = compare(privatizer, graph_of(name), samples, decoded(privatizer, samples, private), 64, private)
+    assert others(name, found) <= OTHERS
 
 
 def test_of_a_label_of_many_classes_nearly_all_are() -> None:
     # Where a score is at its end, people are so near each other that the last bit says which 64 are the nearest.
-    found = compare(fitted("many classes"), graph_of("many classes"), samples_of("mnist"), 64)
+    privatizer, samples = fitted("many classes"), samples_of("mnist")
+    found = compare(privatizer, graph_of("many classes"), samples, decoded(privatizer, samples), 64)
     assert (found.apart <= 1).mean() >= 0.95
 
 
 @pytest.mark.parametrize("name", ["faces", "adult"])
 def test_one_changed_weight_shows(name: str) -> None:
-    samples, rng = samples_of(name)[:256], np.random.default_rng(2)
+    samples, expected, rng = samples_of(name)[:256], decoded_of(name)[:256], np.random.default_rng(2)
     for place in _weights_of_the_filter(graph_of(name)):
         changed = onnx.load_from_string(graph_of(name))
         tensor = changed.graph.node[place].attribute[0].t
@@ -131,7 +138,8 @@ def test_one_changed_weight_shows(name: str) -> None:
         values.flat[rng.integers(values.size)] += 1
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         try:
-            differ = others(name, compare(fitted(name), changed.SerializeToString(), samples, 64)) > OTHERS
+            found = compare(fitted(name), changed.SerializeToString(), samples, expected, 64)
+            differ = others(name, found) > OTHERS
         except AssertionError:
             differ = True
         if differ:
