@@ -21,7 +21,7 @@ def simulate(devices: Path, count: int, server: ServerApp, processes: int) -> No
     This process gives way to all others from then on.
     """
     ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False)
-    # Flower looks for calls to each device ten times a second: of a thousand, it would take half a core from them.
+    # Flower looks for calls to each device ten times a second: of a thousand, that would take much of a core from them.
     os.nice(LEAST_PRIORITY)
     backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
     run_simulation(server, simulated(devices), count, backend_config=backend)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory, privatizer: privsdk.Privatiz
     return path
 
 
-@pytest.fixture
-def many(tmp_path: Path, photos: Path) -> Path:
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     """200 photos: portraits of nobody, each in 8 lights; one more shows nobody, and one is broken."""
-    folder = tmp_path / "many"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("many")
     for photo in sorted(photos.glob("*.jpg")):
         with Image.open(photo) as image:
             small = image.convert("RGB").resize((256, 256))
@@ -50,6 +50,39 @@ def many(tmp_path: Path, photos: Path) -> Path:
     Image.new("RGB", (300, 300), "grey").save(folder / "nobody.png")
     (folder / "broken.jpg").write_bytes(next(folder.glob("*.jpg")).read_bytes()[:2000])
     return folder
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A job with the key in ``home`` that nothing broke, and what was seen while it ran, some times a second.
+
+    ``originals`` were found in Ray's object store in all ``looks`` together; ``largest`` is what a worker held, bytes.
+    """
+
+    home: Path
+    released: Path
+    printed: str
+    looks: int
+    originals: int
+    largest: int
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, many: Path, saved: Path) -> Watched:
+    folder = tmp_path_factory.mktemp("unbroken")
+    job = command(saved, many, folder / "released", "--workers", 1)
+    environment = {**os.environ, "PRIVSDK_HOME": str(folder / "home")}
+    with subprocess.Popen(job, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        looks = originals = largest = 0
+        while process.poll() is None:
+            if actors(process.pid):
+                originals += originals_in(shared_memory(process.pid))
+                largest = max([largest, *map(resident, actors(process.pid))])
+                looks += 1
+            time.sleep(0.2)
+        printed, _ = process.communicate()
+    assert process.returncode == 0
+    return Watched(folder / "home", folder / "released", printed, looks, originals, largest)
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +132,14 @@ def test_what_comes_out_is_what_the_device_releases(
 
 
 def test_workers_and_the_whole_job_are_killed_and_the_same_bytes_come_out(
-    tmp_path: Path, many: Path, saved: Path
+    tmp_path: Path, many: Path, saved: Path, unbroken: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken = bulk(saved, many, tmp_path / "unbroken", "--workers", 1)
-    assert unbroken.returncode == 0, unbroken.stderr
-    expected = contents(tmp_path / "unbroken")
+    expected = contents(unbroken.released)
     refused = [json.loads(line) for line in expected["release.jsonl"].decode().splitlines()[-2:]]
     assert [(line["status"], line["reason"]) for line in refused] == [("refused", "damaged"), ("refused", "no-face")]
-    assert "damaged: 1\nno-face: 1\n" in unbroken.stdout
+    assert "damaged: 1\nno-face: 1\n" in unbroken.printed
 
+    monkeypatch.setenv("PRIVSDK_HOME", str(unbroken.home))
     chance = random.Random(0)
     output, kills = tmp_path / "killed", 0
     for _ in range(2):  # the first job is killed too, the second goes on
@@ -125,7 +157,7 @@ def test_workers_and_the_whole_job_are_killed_and_the_same_bytes_come_out(
 
 
 def test_photos_from_a_store_and_from_parquet_come_out_the_same(
-    tmp_path: Path, photos: Path, saved: Path, store: tuple[Path, str]
+    tmp_path: Path, photos: Path, saved: Path, store: tuple[Path, str], privatizer: privsdk.Privatizer
 ) -> None:
     bucket, uri = store
     sources = sorted(photos.glob("*.jpg"))
@@ -139,15 +171,15 @@ def test_photos_from_a_store_and_from_parquet_come_out_the_same(
         (bucket / "inner" / path.name).write_bytes(path.read_bytes())
     keys = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEYS.split(","), strict=True))
 
-    assert bulk(saved, photos, tmp_path / "folder", "--workers", 1).returncode == 0
+    privatizer.release(sources, tmp_path / "device")
     done = bulk(saved, uri, tmp_path / "store", "--workers", 1, **keys)
     assert done.returncode == 0, done.stderr
     done = bulk(saved, tmp_path / "tables", tmp_path / "parquet", "--column", "photo", "--to", "parquet")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "not-an-image: 2\nreleased: 25\n"
 
-    expected = {path.name: path.read_bytes() for path in (tmp_path / "folder").glob("*.png")}
-    assert {path.name: path.read_bytes() for path in (tmp_path / "store").glob("*.png")} == expected
+    assert images_in(tmp_path / "store") == images_in(tmp_path / "device")
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "store").glob("*.png")}
     rows = parquet.read_table(tmp_path / "parquet").to_pylist()
     assert {f"{row['name']}.png": row["image"] for row in rows if row["status"] == "released"} == expected
     kept_back = [row for row in rows if row["status"] == "refused"]
@@ -160,19 +192,10 @@ def test_photos_from_a_store_and_from_parquet_come_out_the_same(
     assert not (tmp_path / "closed").exists()
 
 
-def test_no_original_gets_into_the_object_store(tmp_path: Path, many: Path, saved: Path) -> None:
-    with subprocess.Popen(command(saved, many, tmp_path / "released", "--workers", 1)) as process:
-        looked = found = largest = 0
-        while process.poll() is None:
-            if actors(process.pid):
-                found += originals_in(shared_memory(process.pid))
-                largest = max([largest, *map(resident, actors(process.pid))])
-                looked += 1
-            time.sleep(0.2)
-    assert process.returncode == 0
-    assert looked > 5
-    assert found == 0
-    assert largest < 400e6
+def test_no_original_gets_into_the_object_store(unbroken: Watched) -> None:
+    assert unbroken.looks > 5
+    assert unbroken.originals == 0
+    assert unbroken.largest < 400e6
 
 
 def test_an_original_in_the_object_store_would_be_found(many: Path) -> None:
