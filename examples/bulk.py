@@ -264,7 +264,10 @@ def release(job: Job, workers: int, on_progress: Progress, address: str | None =
     begin(job)
     here = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     cluster = here if address is None else {"address": address}
-    ray.init(**cluster, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(**cluster, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray has no class of its own for it
+        raise UnexpectedError(f"Ray cannot be used, and the same command tries again: {error}") from error
     counts: Counter[str] = Counter()
     try:
         work = ray.data.from_items([vars(shard) for shard in shards], override_num_blocks=min(len(shards), MOST_TASKS))

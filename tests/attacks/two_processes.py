@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from privsdk import Bundle
-from privsdk.store.journal import Journal
+from privsdk.store.journal import Done, Journal
 from privsdk.store.key import KEY_NAME
 from privsdk.store.ledger import Ledger
 from tests.attacks.releasing import Ended, Place, Scene, Undisturbed, emptied, listed, new_key
@@ -141,7 +141,13 @@ def _take_no_lock() -> None:
     def unlocked(self: Journal) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=60, isolation_level=None)
 
-    Journal._locked = unlocked
+    done = Journal.done
+
+    def slow(self: Journal, photo: int) -> Done | None:
+        time.sleep(0.2 if photo < FEW else 0)  # so that few rounds are enough for two to meet
+        return done(self, photo)
+
+    Journal._locked, Journal.done = unlocked, slow
 
 
 class _Slow(sqlite3.Connection):

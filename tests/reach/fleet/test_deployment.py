@@ -19,7 +19,7 @@ from examples.fleet.device import FAULT, RELEASED, SENT, Device
 from examples.fleet.faults import DROPS_OUT
 from tests.reach.fleet.running import Fleet
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)  # the fleet that it starts from included
 
 DEVICES = 5
 LONGEST_CALL = 25.0  # seconds, after which a server gives up a device that was killed
