@@ -158,9 +158,13 @@ def nearest(known: Floats, wanted: Floats) -> NDArray[np.int64]:
     chosen = np.empty((len(wanted), neighbours), np.int64)
     for start in range(0, len(wanted), 256):
         block = wanted[start : start + 256]
-        distance = sum((block[:, None, column] - known[:, column]) ** 2 for column in range(known.shape[1]))
+        distance = np.zeros((len(block), len(known)), np.result_type(block, known))
+        for column in range(known.shape[1]):
+            distance += (block[:, None, column] - known[:, column]) ** 2
         farthest = np.partition(distance, neighbours - 1, axis=1)[:, neighbours - 1 : neighbours]
         within, at = distance < farthest, distance == farthest
-        at &= np.cumsum(at, axis=1) <= neighbours - within.sum(axis=1, keepdims=True)
+        room = neighbours - within.sum(axis=1)
+        crowded = np.flatnonzero(at.sum(axis=1) > room)
+        at[crowded] &= np.cumsum(at[crowded], axis=1) <= room[crowded, None]
         chosen[start : start + 256] = np.nonzero(within | at)[1].reshape(len(block), neighbours)
     return chosen
