@@ -72,9 +72,10 @@ def coupling_step(size: Size) -> bytes:
         weights = [value.detach().requires_grad_() for value in state[:count]]
         named = {"rotation": rotation, **dict(zip(WEIGHTS, weights, strict=True))}
         code, log_determinant = torch.func.functional_call(example, named, (x, context))
-        loss = ((0.5 * code.square().sum(1) - log_determinant) / x.shape[1]).mean()
+        # Products, since the gradient of a square is written as a power, which takes a quarter of the step.
+        loss = ((0.5 * (code * code).sum(1) - log_determinant) / x.shape[1]).mean()
         gradients = torch.autograd.grad(loss, weights)
-        length = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+        length = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum().sqrt()
         shorter = torch.clamp(schedule.clip / (length + 1e-6), max=1.0)
         clipped = [gradient * shorter for gradient in gradients]
         new = _adamw(state[: 3 * count], clipped, rate, taken, schedule.weight_decay)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,32 @@ class ConditionalAffine:
         """An x with this ``code`` and, nearly, these scores [N, K]."""
         about = self.basis.weights(scores)
         x = times(about, self.mean)
-        for start in range(0, len(code), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            maps = times(about[rows], self.whiten.reshape(len(self.whiten), -1)).reshape(-1, *self.whiten.shape[1:])
-            x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
+        if not len(self.basis.knots):
+            for rows in blocks(len(code)):
+                maps = times(about[rows], self.whiten.reshape(len(self.whiten), -1)).reshape(-1, *self.whiten.shape[1:])
+                x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
+            return x
+        knot = (about > 0).argmax(axis=1)  # the score lies between this one and the next
+        for here, (into, stretch) in enumerate(zip(*self.between_knots, strict=True)):
+            own = np.flatnonzero(np.minimum(knot, len(self.whiten) - 2) == here)
+            x[own] += times(times(code[own], into.T) / (1 + about[own, here + 1, None] * stretch), into)
         return x
+
+    @cached_property
+    def between_knots(self) -> tuple[Floats, Floats]:
+        """What inverts the maps W(s) of a single score: mixtures of two neighbours, and no system is solved for a row.
+
+        With T = W_q^(-1/2) and T W_(q+1) T = V diag(v) V', and P = V' T,
+
+            ((1 - t) W_q + t W_(q+1))^-1 = P' diag(1 / (1 + t (v - 1))) P.
+
+        P, float32 [Q - 1, U, U], and v - 1, [Q - 1, U].
+        """
+        maps = self.whiten.astype(np.float64)
+        variance, directions = np.linalg.eigh(maps[:-1])
+        root = (directions / np.sqrt(variance)[:, None, :]) @ directions.swapaxes(1, 2)
+        v, turned = np.linalg.eigh(root @ maps[1:] @ root)
+        return (turned.swapaxes(1, 2) @ root).astype(np.float32), (v - 1).astype(np.float32)
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """What :meth:`from_arrays` needs, under this name."""
@@ -144,12 +166,14 @@ class Moments:
         spreads = (1 - shared) * spreads + shared * spreads.mean(axis=0)
         weights = basis.weights(scores)
         mean, spread = moments(x, weights)
-        centred = x - weights @ mean
-        found: Floats = weights @ theirs
-        for weight, wanted, own in zip(weights.T, spreads, spread, strict=True):
-            rows = np.flatnonzero(weight)
-            map_ = (power(own, -0.5) @ power(wanted, 0.5)).astype(np.float32)
-            found[rows] += weight[rows, None] * (centred[rows] @ map_)
+        maps = (power(spread, -0.5) @ power(spreads, 0.5)).astype(np.float32)
+        found = np.empty_like(x)
+        for rows in blocks(len(x)):
+            about = weights[rows]
+            centred = x[rows] - about @ mean
+            found[rows] = about @ theirs
+            for weight, map_ in zip(about.T, maps, strict=True):
+                found[rows] += weight[:, None] * (centred @ map_)
         return found
 
     def fits(self, attributes: int, size: int) -> bool:
@@ -246,3 +270,9 @@ def moments(x: Floats, weights: Floats) -> tuple[Floats, NDArray[Any]]:
     products = np.stack([(left * one[:, None]).T @ left for one in weights.T]).astype(np.float64)
     spread = np.linalg.solve(gram, products.reshape(len(products), -1)).reshape(products.shape)
     return mean.astype(np.float32), spread
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """All rows, some after the others: what is made of them stays in the cache."""
+    for start in range(0, count, ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)

@@ -33,6 +33,7 @@ READERS = ("logistic", "mlp standardised", "k-nearest neighbours")
 LEAST_COMBINATION = 0.02
 MOST_IN_CODE = 0.62
 NORMAL = NormalDist()
+NEWTON_STEPS, CONVERGED = 12, 1e-6
 
 
 @dataclass(frozen=True)
@@ -230,11 +231,14 @@ def numpy_logistic(z: Floats, labels: Classes, classes: int, judged: Floats, dec
 
     def log_odds(wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
         weights = np.zeros(design.shape[1])
-        for _ in range(12):
+        for _ in range(NEWTON_STEPS):
             probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
             gradient = design.T @ (probability - wanted) + penalty @ weights
             curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
-            weights -= np.linalg.solve(curvature, gradient)
+            step = np.linalg.solve(curvature, gradient)
+            weights -= step
+            if np.abs(step).max() < CONVERGED:
+                break
         return judged @ weights[:-1] + weights[-1]
 
     if classes == 2:

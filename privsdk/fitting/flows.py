@@ -50,10 +50,10 @@ class CouplingFlow(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Codes [N, D] of ``x`` [N, D] given ``context`` [N, C], and the log-determinant [N]."""
         log_determinant = x.new_zeros(x.shape[0])
-        for layer in range(len(self.rotation)):
-            x = x @ self.rotation[layer]
+        for rotation, *conditioner in self._layers():
+            x = x @ rotation
             a, b = _halves(x)
-            log_scale, shift = self._conditioner(layer, a, context)
+            log_scale, shift = _read_off(a, context, *conditioner)
             x = torch.cat([a, b * log_scale.exp() + shift], dim=1)
             log_determinant = log_determinant + log_scale.sum(1)
         return x, log_determinant
@@ -61,10 +61,10 @@ class CouplingFlow(nn.Module):
     def inverse(self, code: Tensor, context: Tensor | None = None) -> Tensor:
         """What :meth:`forward` makes ``code`` of."""
         x = code
-        for layer in range(len(self.rotation) - 1, -1, -1):
+        for rotation, *conditioner in reversed(self._layers()):
             a, b = _halves(x)
-            log_scale, shift = self._conditioner(layer, a, context)
-            x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1) @ self.rotation[layer].T
+            log_scale, shift = _read_off(a, context, *conditioner)
+            x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1) @ rotation.T
         return x
 
     def negative_log_likelihood(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -80,14 +80,10 @@ class CouplingFlow(nn.Module):
         """The same flow in NumPy."""
         return Couplings.from_arrays(self.arrays())
 
-    def _conditioner(self, layer: int, a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if context is not None:
-            a = torch.cat([a, context], dim=1)
-        hidden = nn.functional.silu(torch.addmm(self.bias_1[layer], a, self.weight_1[layer]))
-        hidden = nn.functional.silu(torch.addmm(self.bias_2[layer], hidden, self.weight_2[layer]))
-        raw = torch.addmm(self.bias_3[layer], hidden, self.weight_3[layer])
-        log_scale, shift = raw.chunk(2, dim=1)
-        return LOG_SCALE_BOUND * torch.tanh(log_scale / LOG_SCALE_BOUND), shift
+    def _layers(self) -> list[tuple[Tensor, ...]]:
+        """Of each coupling the rotation and the conditioner's weights."""
+        conditioner = (self.weight_1, self.bias_1, self.weight_2, self.bias_2, self.weight_3, self.bias_3)
+        return list(zip(self.rotation, *conditioner, strict=True))
 
 
 class FlowTraining:
@@ -143,6 +139,25 @@ class FlowTraining:
         kept = self.schedule.kept(self.step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.flow.parameters()), 1 - kept)
+
+
+def _read_off(
+    a: Tensor,
+    context: Tensor | None,
+    weight_1: Tensor,
+    bias_1: Tensor,
+    weight_2: Tensor,
+    bias_2: Tensor,
+    weight_3: Tensor,
+    bias_3: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The conditioner: log s and m for the half that is moved, each [N, D // 2]."""
+    if context is not None:
+        a = torch.cat([a, context], dim=1)
+    hidden = nn.functional.silu(torch.addmm(bias_1, a, weight_1))
+    hidden = nn.functional.silu(torch.addmm(bias_2, hidden, weight_2))
+    log_scale, shift = torch.addmm(bias_3, hidden, weight_3).chunk(2, dim=1)
+    return LOG_SCALE_BOUND * torch.tanh(log_scale / LOG_SCALE_BOUND), shift
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:

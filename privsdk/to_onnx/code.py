@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from privsdk.filters.code import CONTEXT_SCALE, CodeFlow, ConditionalAffine, Floats
+from privsdk.filters.code import CONTEXT_SCALE, CodeFlow, ConditionalAffine
 from privsdk.to_onnx.arrays import Array, constant, joined, minimum, solved
 from privsdk.to_onnx.couplings import CouplingLayers
 from privsdk.to_onnx.scores import clipped, probabilities, rises, weights
@@ -47,7 +47,7 @@ class AffineLayer:
         self._mean, self._along, self._whiten = (
             constant(part) for part in (affine.mean, affine.along[:, None], affine.whiten)
         )
-        self._between = between_knots(affine.whiten) if len(affine.basis.knots) else None
+        self._between = affine.between_knots if len(affine.basis.knots) else None
 
     def forward(self, x: Array, scores: Array, fresh: Array) -> Array:
         """x [N, U], scores [N, K] and a normal number of each row [N, 1] to [N, U]."""
@@ -74,22 +74,6 @@ class AffineLayer:
         shared = constant(into)
         stretched = (code @ shared.mT) / (1 + rising.T.with_axis(2) * stretch[:, None])
         return _mixed(here, stretched @ shared)
-
-
-def between_knots(maps: Floats) -> tuple[Floats, Floats]:
-    """What inverts the mixtures of neighbouring ``maps`` [Q, U, U], symmetric and positive, without solving a system.
-
-    With T = M_q^(-1/2) and T M_(q+1) T = V diag(v) V', and P = V' T,
-
-        ((1 - t) M_q + t M_(q+1))^-1 = P' diag(1 / (1 + t (v - 1))) P.
-
-    P, float32 [Q - 1, U, U], and v - 1, [Q - 1, U].
-    """
-    exact = maps.astype(np.float64)
-    variance, directions = np.linalg.eigh(exact[:-1])
-    root = (directions / np.sqrt(variance)[:, None, :]) @ directions.swapaxes(1, 2)
-    v, turned = np.linalg.eigh(root @ exact[1:] @ root)
-    return (turned.swapaxes(1, 2) @ root).astype(np.float32), (v - 1).astype(np.float32)
 
 
 def _mixed(about: Array, candidates: Array) -> Array:
