@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +41,31 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=REPOSITORY / "examples" / "photos")
     asked = parser.parse_args()
     photos = sorted(asked.photos.glob("*.jpg"))
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
+    with served() as address, sync_playwright() as running:
+        program = os.environ.get("PRIVSDK_CHROMIUM", "/usr/bin/chromium")
+        browser = running.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(accept_downloads=True)
+        page.goto(address)
+        expect(page.locator("#status")).to_have_text("Ready.", timeout=PATIENCE)
+        page.set_input_files("#photos", [str(photo) for photo in photos])
+        expect(page.locator("#status")).to_contain_text(" found.", timeout=PATIENCE)
+        print(_times(page, photos, asked.rounds))
+        print(_decoders(page, photos))
+        browser.close()
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The page, built and served by a plain server: its address."""
+    with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site"
         subprocess.run([sys.executable, REPOSITORY / "examples" / "browser" / "build.py", site], check=True)
         command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(site)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-            address = next(iter(server.stdout or ())).split("(")[1].split(")")[0]
-            program = os.environ.get("PRIVSDK_CHROMIUM", "/usr/bin/chromium")
-            browser = running.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(accept_downloads=True)
-            page.goto(address)
-            expect(page.locator("#status")).to_have_text("Ready.", timeout=PATIENCE)
-            page.set_input_files("#photos", [str(photo) for photo in photos])
-            expect(page.locator("#status")).to_contain_text(" found.", timeout=PATIENCE)
-            print(_times(page, photos, asked.rounds))
-            print(_decoders(page, photos))
-            browser.close()
-            server.terminate()
+            try:
+                yield next(iter(server.stdout or ()), "").split("(")[1].split(")")[0]
+            finally:
+                server.terminate()
 
 
 def _times(page: Page, photos: Sequence[Path], rounds: int) -> str:

@@ -72,7 +72,7 @@ def coupling_step(size: Size) -> bytes:
         weights = [value.detach().requires_grad_() for value in state[:count]]
         named = {"rotation": rotation, **dict(zip(WEIGHTS, weights, strict=True))}
         code, log_determinant = torch.func.functional_call(example, named, (x, context))
-        # Products, since the gradient of a square is written as a power, which takes a quarter of the step.
+        # Products: squares, and their gradients, would be written as powers, which are slow.
         loss = ((0.5 * (code * code).sum(1) - log_determinant) / x.shape[1]).mean()
         gradients = torch.autograd.grad(loss, weights)
         length = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum().sqrt()
@@ -116,7 +116,7 @@ def _graph(step: Step, batch: dict[str, Tensor], weights: Sequence[Tensor], kept
     examples = tuple(inputs.values())
     aten = torch.ops.aten
     # The exporter has no operators for these.
-    missing = [aten.silu_backward, aten.tanh_backward, aten.slice_backward, aten.select_backward]
+    missing = [aten.silu_backward, aten.tanh_backward, aten.slice_backward]
     written_out: Any = get_decompositions(missing)
     traced = make_fx(step, tracing_mode="symbolic", decomposition_table=written_out)(*examples)
     dynamic_shapes = tuple(dict.fromkeys(range(value.dim()), torch.export.Dim.AUTO) for value in examples)

@@ -111,6 +111,7 @@ function choose(part) {
   if (!wish[part].includes(name)) wish[part].push(name);
   input.value = "";
   show(part);
+  say(`${inWords(name)} will be ${lists[part]}.`, null);
 }
 
 function show(part) {
@@ -120,6 +121,7 @@ function show(part) {
     remove.onclick = () => {
       wish[part] = wish[part].filter((other) => other !== name);
       show(part);
+      say(`${inWords(name)} will not be ${lists[part]}.`, null);
       the(part).focus();
     };
     return element("li", {}, remove);
@@ -191,13 +193,18 @@ the("release").onclick = async () => {
   busy(false);
 };
 
+let focused = document.body;
+
 function busy(is) {
+  if (is) focused = document.activeElement;
   for (const id of ["photos", "hide", "keep", "fit", "release"]) the(id).disabled = is;
   // Nor may the wish become another while a filter is fitted for this one.
   for (const chip of document.querySelectorAll(".chosen button")) chip.disabled = is;
   if (!is) {
     the("fit").disabled = !(wish.hide.length && wish.keep.length);
     the("release").disabled = !faces.length;
+    // What was disabled has lost the focus, and the keyboard its place.
+    if (document.activeElement === document.body) focused.focus({ preventScroll: true });
   }
 }
 

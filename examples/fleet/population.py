@@ -113,7 +113,8 @@ def _celeba(bundle: privsdk.Bundle, folder: Path, most: int, seed: int) -> Itera
         labels = np.array([rows[names[number]] for number in kept], np.uint8)[:, columns]
         return Person(part, samples, labels, sum(files[number].stat().st_size for number in kept))
 
-    with ThreadPoolExecutor() as threads:  # photos are decoded in one process, faces found in this one
+    # Photos are decoded in processes of their own and faces found in this one: of two albums one while the other waits.
+    with ThreadPoolExecutor(2) as threads:
         yield from threads.map(person, albums[:most])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from privsdk.filters.basis import SMALL, Basis
 from privsdk.filters.couplings import Couplings
-from privsdk.filters.rows import times
+from privsdk.filters.rows import slices, times
 from privsdk.filters.scores import clipped, probabilities
 
 Floats = NDArray[np.float32]
@@ -27,7 +27,7 @@ PRIOR = 4
 LEAST_VARIANCE = 0.05
 # Whose class is so rare is given half of the covariance that all people share: too few have shown their own.
 RARE = 0.05
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512  # whose maps take megabytes, and who stay in the cache
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ConditionalAffine:
         about = self.basis.weights(scores)
         x = times(about, self.mean)
         if not len(self.basis.knots):
-            for rows in blocks(len(code)):
+            for rows in slices(len(code), ROWS_AT_ONCE):
                 maps = times(about[rows], self.whiten.reshape(len(self.whiten), -1)).reshape(-1, *self.whiten.shape[1:])
                 x[rows] += np.linalg.solve(maps, code[rows, :, None])[:, :, 0]  # the maps are symmetric
             return x
@@ -100,7 +100,7 @@ class ConditionalAffine:
 
     @cached_property
     def between_knots(self) -> tuple[Floats, Floats]:
-        """What inverts the maps W(s) of a single score: mixtures of two neighbours, and no system is solved for a row.
+        """What inverts W(s) of a single score without solving a system for each row, since it mixes two neighbours.
 
         With T = W_q^(-1/2) and T W_(q+1) T = V diag(v) V', and P = V' T,
 
@@ -168,7 +168,7 @@ class Moments:
         mean, spread = moments(x, weights)
         maps = (power(spread, -0.5) @ power(spreads, 0.5)).astype(np.float32)
         found = np.empty_like(x)
-        for rows in blocks(len(x)):
+        for rows in slices(len(x), ROWS_AT_ONCE):
             about = weights[rows]
             centred = x[rows] - about @ mean
             found[rows] = about @ theirs
@@ -270,9 +270,3 @@ def moments(x: Floats, weights: Floats) -> tuple[Floats, NDArray[Any]]:
     products = np.stack([(left * one[:, None]).T @ left for one in weights.T]).astype(np.float64)
     spread = np.linalg.solve(gram, products.reshape(len(products), -1)).reshape(products.shape)
     return mean.astype(np.float32), spread
-
-
-def blocks(count: int) -> Iterator[slice]:
-    """All rows, some after the others: what is made of them stays in the cache."""
-    for start in range(0, count, ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privsdk.filters.rows import times
+from privsdk.filters.rows import slices, times
 
 Floats = NDArray[np.float32]
 
@@ -45,11 +45,11 @@ class Couplings:
 
     def forward(self, x: Floats, context: Floats | None = None) -> Floats:
         """The codes of ``x``: float32 [N, D], context float32 [N, C], to float32 [N, D]."""
-        return _in_blocks(self._forward, x, context)
+        return _some_at_a_time(self._forward, x, context)
 
     def inverse(self, code: Floats, context: Floats | None = None) -> Floats:
         """What :meth:`forward` makes ``code`` of: float32 [N, D]."""
-        return _in_blocks(self._inverse, code, context)
+        return _some_at_a_time(self._inverse, code, context)
 
     def arrays(self) -> dict[str, Floats]:
         """The weights by name, for :meth:`from_arrays`."""
@@ -143,16 +143,16 @@ class PublicFlow:
 def _hidden(rows: Floats, weight: Floats, bias: Floats) -> Floats:
     """x * sigmoid(x) of x = rows weight + bias, without overflow."""
     # In place: what is written to memory takes as long as what is computed.
-    half = times(rows, weight)
-    half += bias
-    half *= np.float32(0.5)
-    moved: Floats = np.tanh(half)
-    moved *= half
-    moved += half
-    return moved
+    x = times(rows, weight)
+    x += bias
+    half = np.multiply(x, np.float32(0.5), out=x)
+    hidden: Floats = np.tanh(half)
+    hidden *= half
+    hidden += half
+    return hidden
 
 
-def _in_blocks(apply: Callable[[Floats, Floats | None], Floats], x: Floats, context: Floats | None) -> Floats:
-    """``apply`` to some rows after the others: what a layer makes of them stays in the cache, in half the time."""
-    blocks = [slice(start, start + ROWS) for start in range(0, max(len(x), 1), ROWS)]
-    return np.concatenate([apply(x[rows], None if context is None else context[rows]) for rows in blocks])
+def _some_at_a_time(apply: Callable[[Floats, Floats | None], Floats], x: Floats, context: Floats | None) -> Floats:
+    """``apply`` to some rows after the others: what a layer makes of them stays in the cache."""
+    parts = slices(len(x), ROWS)
+    return np.concatenate([apply(x[rows], None if context is None else context[rows]) for rows in parts])

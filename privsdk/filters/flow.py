@@ -164,6 +164,7 @@ def nearest(known: Floats, wanted: Floats) -> NDArray[np.int64]:
         farthest = np.partition(distance, neighbours - 1, axis=1)[:, neighbours - 1 : neighbours]
         within, at = distance < farthest, distance == farthest
         room = neighbours - within.sum(axis=1)
+        # Ties are rare, and to count along a row is slow.
         crowded = np.flatnonzero(at.sum(axis=1) > room)
         at[crowded] &= np.cumsum(at[crowded], axis=1) <= room[crowded, None]
         chosen[start : start + 256] = np.nonzero(within | at)[1].reshape(len(block), neighbours)

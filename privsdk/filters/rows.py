@@ -27,6 +27,12 @@ def times(rows: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
     return product
 
 
+def slices(count: int, most: int) -> Iterator[slice]:
+    """Of ``count`` rows at most so many at a time; of none an empty slice."""
+    for start in range(0, max(count, 1), most):
+        yield slice(start, start + most)
+
+
 @contextmanager
 def in_blocks() -> Iterator[None]:
     """Within it products are the ordinary ones: for a fit, whose batches are the same each time, and no release."""

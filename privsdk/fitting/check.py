@@ -33,7 +33,8 @@ READERS = ("logistic", "mlp standardised", "k-nearest neighbours")
 LEAST_COMBINATION = 0.02
 MOST_IN_CODE = 0.62
 NORMAL = NormalDist()
-NEWTON_STEPS, CONVERGED = 12, 1e-6
+# Of Newton's method: it ends where no weight moves by more.
+MOST_STEPS, SETTLED = 12, 1e-4
 
 
 @dataclass(frozen=True)
@@ -231,13 +232,13 @@ def numpy_logistic(z: Floats, labels: Classes, classes: int, judged: Floats, dec
 
     def log_odds(wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
         weights = np.zeros(design.shape[1])
-        for _ in range(NEWTON_STEPS):
+        for _ in range(MOST_STEPS):
             probability = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
             gradient = design.T @ (probability - wanted) + penalty @ weights
             curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
             step = np.linalg.solve(curvature, gradient)
             weights -= step
-            if np.abs(step).max() < CONVERGED:
+            if np.abs(step).max() < SETTLED:
                 break
         return judged @ weights[:-1] + weights[-1]
 

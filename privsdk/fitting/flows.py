@@ -53,7 +53,7 @@ class CouplingFlow(nn.Module):
         for rotation, *conditioner in self._layers():
             x = x @ rotation
             a, b = _halves(x)
-            log_scale, shift = _read_off(a, context, *conditioner)
+            log_scale, shift = _conditioner(a, context, *conditioner)
             x = torch.cat([a, b * log_scale.exp() + shift], dim=1)
             log_determinant = log_determinant + log_scale.sum(1)
         return x, log_determinant
@@ -63,7 +63,7 @@ class CouplingFlow(nn.Module):
         x = code
         for rotation, *conditioner in reversed(self._layers()):
             a, b = _halves(x)
-            log_scale, shift = _read_off(a, context, *conditioner)
+            log_scale, shift = _conditioner(a, context, *conditioner)
             x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1) @ rotation.T
         return x
 
@@ -82,6 +82,7 @@ class CouplingFlow(nn.Module):
 
     def _layers(self) -> list[tuple[Tensor, ...]]:
         """Of each coupling the rotation and the conditioner's weights."""
+        # Taken apart once: the gradient of every weight[layer] would be a whole tensor, nearly all of it zeros.
         conditioner = (self.weight_1, self.bias_1, self.weight_2, self.bias_2, self.weight_3, self.bias_3)
         return list(zip(self.rotation, *conditioner, strict=True))
 
@@ -141,7 +142,7 @@ class FlowTraining:
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.flow.parameters()), 1 - kept)
 
 
-def _read_off(
+def _conditioner(
     a: Tensor,
     context: Tensor | None,
     weight_1: Tensor,

@@ -223,6 +223,7 @@ def test_another_filter_is_refused_for_a_photo_that_was_released(visit: Visit, s
     page.check("#insist")
     page.click("#release")
     expect(page.locator("#status")).to_have_text(f"{PHOTOS} of {PHOTOS} released.", timeout=PATIENCE)
+    expect(page.locator("#release")).to_be_focused()
 
 
 def test_it_works_without_a_network(site: Path, chromium: Browser) -> None:
@@ -267,6 +268,7 @@ def test_bad_photos_and_labels_are_refused_in_words(site: Path, chromium: Browse
         expect(page.locator("#wish-error")).to_have_text("There is no label called shoe size: choose one of the list.")
         page.fill("#hide", "male")
         page.press("#hide", "Enter")
+        expect(page.locator("#status")).to_have_text("Male will be hidden.")
         page.fill("#keep", "Male")
         page.press("#keep", "Enter")
         expect(page.locator("#wish-error")).to_have_text("Male cannot be hidden and kept at once.")

@@ -37,12 +37,14 @@ def asked(device: Device, number: int = 1) -> Message:
 
 
 def test_a_device_sends_what_privsdk_releases_once_and_nothing_else(tmp_path: Path) -> None:
+    other = Wish("faces", ("Young",), ("Eyeglasses",))
+    assert asked(made(tmp_path / "other", other)).has_content()  # in the same process, before
     device = made(tmp_path)
     content = asked(device).content
     assert set(content) == {RELEASES, ENVELOPE}
     assert dict(content[ENVELOPE]) == {"device": "device-0003", "call": 1}
     releases = content[RELEASES][RELEASES].numpy()
-    privatizer = privsdk.fit(open_bundle("faces"), "Male", "Smiling", engine="onnx")
+    privatizer = privsdk.fit(privsdk.Bundle.open("faces"), "Male", "Smiling", engine="onnx")
     assert np.array_equal(releases, privatizer.privatize(album(), key=KEY))
     wire = recorddict_to_proto(content).SerializeToString()
     for secret in (b"Male", b"Smiling", KEY, album().tobytes(), album()[0].tobytes(), str(tmp_path).encode()):
