@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.reach.fleet.running import Fleet
 pytestmark = pytest.mark.timeout(900)  # the fleet that it starts from included
 
 DEVICES = 5
+LONGEST_START = 120.0  # seconds
 LONGEST_CALL = 25.0  # seconds, after which a server gives up a device that was killed
 
 
@@ -34,6 +36,14 @@ def talked(address: str, trusted: ssl.SSLContext) -> str | None:
         trusted.wrap_socket(plain, server_hostname=host) as tls,
     ):
         return tls.selected_alpn_protocol()
+
+
+def wait_for(log: Path, words: str) -> None:
+    """Until a process has said so."""
+    latest = time.monotonic() + LONGEST_START
+    while words not in log.read_text():
+        assert time.monotonic() < latest
+        time.sleep(0.2)
 
 
 def test_five_processes_send_over_tls_what_they_send_in_a_simulation(fleet: Fleet, tmp_path: Path) -> None:
@@ -55,6 +65,7 @@ def test_five_processes_send_over_tls_what_they_send_in_a_simulation(fleet: Flee
         for stranger in (ssl.create_default_context(), ssl.create_default_context(cafile=another)):
             with pytest.raises(ssl.SSLCertVerificationError):
                 talked(deployment.fleet, stranger)
+        wait_for(logs / f"{folders[-1].name}.log", "SuperNode ID")  # else the server waits for it to come, two minutes
         kill(deployment.nodes[folders[-1].name])
         deployment.run("faces", server)
         processes = list(deployment.nodes.values())
