@@ -3,7 +3,7 @@
 xvfb-run dbus-run-session -- python -m benchmarks.screen_reader
 
 Needs Debian's chromium, orca, speech-dispatcher, at-spi2-core, dbus-x11, xvfb, xauth, openbox and xdotool, Node, and
-`pip install -c constraints.txt '.[browser,onnx]'`.  Orca writes down what it says, so no sound is needed.  Photos are
+`pip install -c constraints.txt '.[browser]'`.  Orca writes down what it says, so no sound is needed.  Photos are
 given to the page by a program, since a file chooser is the desktop's; all else is typed.
 """
 
