@@ -187,7 +187,13 @@ def pack_bundle(
 @app.command("steps")
 def training_steps(
     folder: Annotated[
-        Path, typer.Option(resolve_path=True, help="Where they go; files there of those names are replaced.")
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+            help="Where they go; files there of those names are replaced.",
+        ),
     ] = Path("privsdk/fitting/engines/steps"),
 ) -> None:
     """Training steps as graphs, by which devices without torch fit; they are a part of privsdk, not of a bundle."""

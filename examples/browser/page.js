@@ -104,11 +104,12 @@ function choose(part) {
   const other = part === "hide" ? "keep" : "hide";
   let wrong = "";
   if (!name) wrong = `There is no label called ${input.value}: choose one of the list.`;
+  else if (wish[part].includes(name)) wrong = `${inWords(name)} is among them already.`;
   else if (wish[other].includes(name)) wrong = `${inWords(name)} cannot be hidden and kept at once.`;
   else if (wish[part].length === MOST_LABELS) wrong = `At most ${MOST_LABELS} labels.`;
   the("wish-error").textContent = wrong;
   if (wrong) return;
-  if (!wish[part].includes(name)) wish[part].push(name);
+  wish[part].push(name);
   input.value = "";
   show(part);
   say(`${inWords(name)} will be ${lists[part]}.`, null);
