@@ -168,12 +168,17 @@ def _fit(page: Page, private: str, utility: str) -> None:
         page.fill(f"#{part}", name)
         page.press(f"#{part}", "Enter")
     page.click("#fit")
-    expect(page.locator("#result")).to_be_visible(timeout=PATIENCE)
+    _wait(page, "() => !document.querySelector('#result').hidden")
 
 
 def _release(page: Page) -> None:
     page.click("#release")
-    expect(page.locator("#status")).to_contain_text(" released.", timeout=PATIENCE)
+    _wait(page, "() => document.querySelector('#status').textContent.includes(' released.')")
+
+
+def _wait(page: Page, until: str) -> None:
+    """Until a function of the page says so; ``expect`` would look every half second alone."""
+    page.wait_for_function(until, polling=5, timeout=PATIENCE)
 
 
 def _seconds(what: Callable[[], object]) -> float:
