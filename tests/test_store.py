@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from privsdk import StoreError
 from privsdk.store import folder as folders
 from privsdk.store.cache import Cache
 from privsdk.store.folder import data_folder, write_atomically, write_new
+from privsdk.store.journal import Done, Journal
 from privsdk.store.key import KEY_NAME, device_key, key_fingerprint, rotate_key
 from privsdk.store.ledger import Ledger
 from privsdk.store.sealed import seal, unseal
@@ -134,6 +138,57 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [write_new, write_atomically])
+def test_a_disk_that_does_not_take_a_name_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], None]
+) -> None:
+    _fail_at_folders(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write(tmp_path / "file", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ([] if write is write_new else ["file"])
+
+
+@pytest.mark.parametrize("write", [write_new, write_atomically])
+def test_where_no_folder_can_be_synced_files_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], None]
+) -> None:
+    _fail_at_folders(monkeypatch, errno.EINVAL)
+    write(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def _fail_at_folders(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(folders.os, "fsync", fail)
+
+
+def test_a_copy_of_the_key_that_a_killed_process_left_goes_and_another_that_is_being_written_stays(home: Path) -> None:
+    home.mkdir()
+    left, being_written = home / f".left{folders.PART}", home / f".being-written{folders.PART}"
+    for path in (left, being_written):
+        path.write_bytes(b"k" * 32)
+    hours_ago = time.time() - 7200
+    os.utime(left, (hours_ago, hours_ago))
+    device_key()
+    assert {path.name for path in home.iterdir()} == {KEY_NAME, being_written.name}
+
+
+def test_a_journal_goes_with_the_file_that_a_killed_process_left_beside_it(home: Path, tmp_path: Path) -> None:
+    stopped = Journal(bytes(32), tmp_path / "output", {}, lambda: False)
+    stopped.finish([(0, Done(1, 1))])
+    stopped.close()
+    (journal,) = (home / "unfinished-releases").glob("*.sqlite")
+    journal.with_name(f"{journal.name}-journal").write_bytes(bytes(512))  # as SQLite leaves it once all is written
+    going_on = Journal(bytes(32), tmp_path / "output", {}, lambda: True)
+    assert going_on.done(0) == Done(1, 1)
+    going_on.discard()
+    assert list((home / "unfinished-releases").iterdir()) == []
 
 
 def test_where_there_are_no_links_a_new_file_is_whole_or_not_there(

@@ -272,9 +272,15 @@ class _Run:
         try:
             write_atomically(self._folder / RECORD, self._record(results), modified=RELEASED_AT)
             (self._folder / UNFINISHED).unlink(missing_ok=True)
-            sync_folder(self._folder)
         except OSError as error:
             raise self._cannot_be_written(error) from error
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            raise UsageError(
+                f"all is released to {self._folder}, but its disk fails ({error.strerror}): check the disk, and that "
+                "the release can be read, before a photo is deleted"
+            ) from error
         return results
 
     def write_preview(self, path: Path) -> None:

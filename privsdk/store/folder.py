@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from privsdk.errors import StoreError
 
 PART = ".part"
 """How the name of a file ends that is being written; it begins with a dot."""
+
+CANNOT_SYNC = {*(errno.EACCES, errno.EPERM, errno.EISDIR), *(errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)}
+"""What a system says that lets no folder be opened (Windows), or none be synced (some network disks and phones)."""
 
 
 def data_folder(folder: Path | None = None) -> Path:
@@ -44,7 +49,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666, modified: int |
 
     The bytes are on the disk before the name is; the temporary file beside it is hidden and removed on
     failure. ``modified`` is the time of its modification that the file is to tell, in seconds since 1970, now without
-    it.  Raises OSError.
+    it.  Raises OSError; if the disk took the file but not its name, whoever looks may see the new file already.
     """
     temporary = write_beside(path, data, mode, modified)
     try:
@@ -59,7 +64,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o666, modified: int | None =
     """Write ``data`` to ``path`` as :func:`write_atomically` does, but never over what is there.
 
     Where the file system has no links, the file may be seen empty before it is whole.  Raises FileExistsError where
-    something is, and OSError.
+    something is, and OSError; nothing of it is left then.
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -80,7 +85,11 @@ def write_new(path: Path, data: bytes, mode: int = 0o666, modified: int | None =
             raise
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> Path:
@@ -105,22 +114,29 @@ def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | Non
     return temporary
 
 
-def clear_parts(folder: Path) -> None:
-    """Remove what processes that were killed have left half-written in ``folder``; raises OSError."""
+def clear_parts(folder: Path, older_than: float = -math.inf) -> None:
+    """Remove what processes that were killed have left half-written in ``folder``; raises OSError.
+
+    ``older_than`` is an age in seconds: what is younger may be another process's, where several write.
+    """
     for path in folder.iterdir():
         if path.name.startswith(".") and path.name.endswith(PART):
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= older_than:
+                    path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in ``folder`` down to the disk, where the system can."""
-    # Not every system lets a folder be opened or synced; the file itself is safe by then.
-    with suppress(OSError):
+    """Bring the names in ``folder`` down to the disk, where the system can.  Raises OSError where the disk fails."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
 
 
 def _usual_folder() -> Path:

@@ -104,6 +104,7 @@ class Journal:
     def discard(self) -> None:
         """The release is finished, or has not begun: the journal goes."""
         with suppress(OSError):  # what is left is in nobody's way: the output says that it is finished
+            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
             self._path.unlink()
         self._connection.close()
 
@@ -115,6 +116,8 @@ class Journal:
             try:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 connection.execute("PRAGMA synchronous = FULL")
+                # SQLite would take its own journal away by name when it is closed, which may be the next process's.
+                connection.execute("PRAGMA journal_mode = TRUNCATE")
                 connection.execute("BEGIN EXCLUSIVE")
                 connection.execute("COMMIT")
             except sqlite3.OperationalError as error:

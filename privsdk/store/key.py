@@ -14,11 +14,12 @@ from pathlib import Path
 from privsdk.errors import StoreError
 from privsdk.files import read_regular
 from privsdk.noise import KEY_BYTES
-from privsdk.store.folder import data_folder, write_atomically, write_new
+from privsdk.store.folder import clear_parts, data_folder, write_atomically, write_new
 from privsdk.store.ledger import LEDGER_NAME
 
 KEY_NAME = "device.key"
 TRIES = 10
+HOUR = 3600.0
 
 
 def key_path(folder: Path | None = None) -> Path:
@@ -35,6 +36,7 @@ def device_key(folder: Path | None = None) -> bytes:
     """
     path = key_path(folder)
     try:
+        clear_parts(path.parent, older_than=HOUR)  # whoever was stopped making a key has left a copy of it
         if not path.exists():
             if (path.parent / LEDGER_NAME).exists():
                 raise StoreError(

@@ -80,14 +80,16 @@ def _injected(
         strace.run(Place(scene, dry).started(), attempt.folder / "log")
         steps = strace.steps((attempt.folder / "log").read_text(), dry)
     every = [(step, error) for step in steps for error in FAILS[step.call]]
-    chosen = [every[place] for place in random.permutation(len(every))[: attempt.size]]
-    tried = 0
-    for step, error in chosen:
+    tried = passed_over = 0
+    for step, error in _kinds_first([every[place] for place in random.permutation(len(every))]):
+        if tried == attempt.size:
+            break
         with emptied(attempt.folder / "failing") as failing:
             place = Place(scene, failing)
             try:
                 ended = strace.run(place.started(), attempt.folder / "log", step, f"error={error}")
             except strace.OtherCallError:
+                passed_over += 1
                 continue
             tried += 1
             takes_away = step.call == "unlink"  # what cannot be taken away stays
@@ -97,9 +99,20 @@ def _injected(
                 found.append("an error is passed over")
             found += _goes_on(place, ended, undisturbed, litter=takes_away)
             broken.update(f"{each} ({error} at {step.call} {strace.kind(step.path)})" for each in found)
-    if tried < len(chosen) / 2:
-        raise RuntimeError(f"only {tried} of {len(chosen)} failures were met again")
+    if passed_over > tried:
+        raise RuntimeError(f"only {tried} of {tried + passed_over} failures were met again")
     return broken, tried, len(every)
+
+
+def _kinds_first(failures: list[tuple[strace.Step, str]]) -> list[tuple[strace.Step, str]]:
+    """In an order in which every kind of call, at every kind of file, comes once before any comes again."""
+    counts = Counter[tuple[str, str]]()
+    turns = []
+    for step, _ in failures:
+        kind = (step.call, strace.kind(step.path))
+        turns.append(counts[kind])
+        counts[kind] += 1
+    return [failures[place] for place in np.argsort(turns, kind="stable")]
 
 
 def _on_real_disks(
@@ -206,8 +219,8 @@ TRIAL = Trial(
     must="one clear line and exit code 2 or 3, nothing lost, inputs as they were, no partial file; when the disk works "
     "again the same command completes, with the same bytes",
     size=400,
-    part=5,
-    enough=6,
+    part=30,
+    enough=30,
     run=run,
     faults=(
         Fault("passes-errors-over", _pass_errors_over),

@@ -157,7 +157,10 @@ class Place:
         return process.ended()
 
     def go_on(self, privatizer: Privatizer) -> list[str]:
-        """Make the same release in this very process, which is ready to: what is wrong with that."""
+        """Make the same release in this very process, which is ready to, hours later: what is wrong with that."""
+        hours_ago = time.time() - 7200
+        for path in self.home.glob(".*"):
+            os.utime(path, (hours_ago, hours_ago))
         try:
             privatizer.release(self.scene.photos, self.output, aligned=True, folder=self.home)
         except PrivsdkError as error:
