@@ -7,6 +7,9 @@ import os
 import stat
 from pathlib import Path
 
+PART = ".part"
+"""How the name of a file ends that is being written; it begins with a dot."""
+
 
 class NotRegularError(OSError):
     """What was named is a folder, or a pipe, socket or device, which might never end."""
@@ -37,6 +40,11 @@ def _check(status: os.stat_result, limit: int) -> None:
         raise NotRegularError(errno.EINVAL, "it is no regular file")
     if status.st_size > limit:
         raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {limit}")
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is being written, or was when its process was stopped."""
+    return name.startswith(".") and name.endswith(PART)
 
 
 def why_not_writable(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privsdk.errors import OutputExistsError, UsageError
-from privsdk.files import why_not_writable
+from privsdk.files import is_part, why_not_writable
 from privsdk.samples import images
 from privsdk.samples.digits import is_idx
 
@@ -106,8 +106,10 @@ def _beside(paths: Sequence[str | Path]) -> Path:
 def check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
     """Nothing is there but an empty folder or an unfinished release; it lies in no input, and can be written."""
     try:
+        # One that was stopped before it had its mark has left at most a part of the mark.
         if os.path.lexists(folder) and not (
-            os.path.isdir(folder) and (not os.listdir(folder) or os.path.lexists(folder / UNFINISHED))
+            os.path.isdir(folder)
+            and (os.path.lexists(folder / UNFINISHED) or all(is_part(name) for name in os.listdir(folder)))
         ):
             raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:

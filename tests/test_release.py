@@ -564,6 +564,18 @@ def test_an_unfinished_release_is_gone_on_with_in_the_same_way_only(
         privatizer.release([inputs], output, aligned=True)
 
 
+def test_a_release_that_was_killed_before_it_had_its_mark_is_begun_again(privatizer: Privatizer, inputs: Path) -> None:
+    output = inputs.parent / "out"
+    output.mkdir()
+    (output / ".0123456789abcdef.part").touch()
+    assert len(privatizer.release([inputs], output, aligned=True)) == 5
+    assert not list(output.glob(".*"))
+    (output / "photo.part").touch()
+    (output / "release.jsonl").unlink()
+    with pytest.raises(OutputExistsError, match="exists already"):
+        privatizer.release([inputs], output, aligned=True)
+
+
 def test_two_at_once_do_not_work_on_one_folder(privatizer: Privatizer, inputs: Path) -> None:
     output, said = inputs.parent / "out", []
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from privsdk import StoreError
+from privsdk.files import PART
 from privsdk.store import folder as folders
 from privsdk.store.cache import Cache
 from privsdk.store.folder import data_folder, write_atomically, write_new
@@ -170,7 +171,7 @@ def _fail_at_folders(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 
 def test_a_copy_of_the_key_that_a_killed_process_left_goes_and_another_that_is_being_written_stays(home: Path) -> None:
     home.mkdir()
-    left, being_written = home / f".left{folders.PART}", home / f".being-written{folders.PART}"
+    left, being_written = home / f".left{PART}", home / f".being-written{PART}"
     for path in (left, being_written):
         path.write_bytes(b"k" * 32)
     hours_ago = time.time() - 7200

@@ -320,7 +320,8 @@ class _Run:
                         continue
                     released = self._released(photo.position, sample, len(photo.samples), photo.labels)
                     results.append(released)
-                    content = images.to_bytes(outcome, self._format)
+                    with _refusing_what_fails():  # an OSError here is none of the disk's
+                        content = images.to_bytes(outcome, self._format)
                     write_atomically(released.path, content, modified=RELEASED_AT)
                     if len(self._pairs) < MOST_PAIRS:
                         self._pairs.append((photo.samples[sample], outcome))

@@ -12,9 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from privsdk.errors import StoreError
-
-PART = ".part"
-"""How the name of a file ends that is being written; it begins with a dot."""
+from privsdk.files import PART, is_part
 
 CANNOT_SYNC = {*(errno.EACCES, errno.EPERM, errno.EISDIR), *(errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)}
 """What a system says that lets no folder be opened (Windows), or none be synced (some network disks and phones)."""
@@ -120,7 +118,7 @@ def clear_parts(folder: Path, older_than: float = -math.inf) -> None:
     ``older_than`` is an age in seconds: what is younger may be another process's, where several write.
     """
     for path in folder.iterdir():
-        if path.name.startswith(".") and path.name.endswith(PART):
+        if is_part(path.name):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime >= older_than:
                     path.unlink()

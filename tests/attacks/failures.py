@@ -21,12 +21,12 @@ from PIL import Image, ImageOps
 
 from privsdk import Bundle, Privatizer, PrivsdkError, Refusal, Release
 from privsdk.codec import Codec
+from privsdk.files import PART
 from privsdk.filters.flow import FlowFilter
 from privsdk.noise import sample_digests
 from privsdk.planning import RECORD, UNFINISHED
 from privsdk.release import photos
 from privsdk.samples import faces, images
-from privsdk.store import folder as folders
 from privsdk.store.journal import Journal
 from privsdk.store.ledger import Ledger
 from tests.attacks.releasing import emptied, leave_temporary_files, listed
@@ -168,11 +168,11 @@ def _is_folder(descriptor: int) -> bool:
 
 
 def _is_part(path: Any, *_: Any) -> bool:
-    return str(path).endswith(folders.PART)
+    return str(path).endswith(PART)
 
 
 def _is_mark_or_part(path: Any, *_: Any, **__: Any) -> bool:
-    return str(path).endswith((UNFINISHED, folders.PART))  # the mark is the first that is made
+    return str(path).endswith((UNFINISHED, PART))  # the mark is the first that is made
 
 
 STEPS = (
@@ -302,7 +302,7 @@ def _written(output: Path) -> list[bytes]:
 
 
 def _left_over(output: Path) -> list[str]:
-    parts = [path for path in output.iterdir() if path.name.endswith(folders.PART)] if output.exists() else []
+    parts = [path for path in output.iterdir() if path.name.endswith(PART)] if output.exists() else []
     return ["a temporary file stays"] if parts else []
 
 

@@ -329,7 +329,7 @@ def leave_temporary_files() -> None:
     """Plant that a file that could not be written whole stays."""
 
     def write(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> Path:
-        temporary = path.parent / f".{os.urandom(8).hex()}{folders.PART}"
+        temporary = path.parent / f".{os.urandom(8).hex()}.part"
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
