@@ -81,7 +81,8 @@ def _injected(
         steps = strace.steps((attempt.folder / "log").read_text(), dry)
     every = [(step, error) for step in steps for error in FAILS[step.call]]
     tried = passed_over = 0
-    for step, error in _kinds_first([every[place] for place in random.permutation(len(every))]):
+    for place in strace.kinds_first([step for step, _ in every], random):
+        step, error = every[place]
         if tried == attempt.size:
             break
         with emptied(attempt.folder / "failing") as failing:
@@ -102,17 +103,6 @@ def _injected(
     if passed_over > tried:
         raise RuntimeError(f"only {tried} of {tried + passed_over} failures were met again")
     return broken, tried, len(every)
-
-
-def _kinds_first(failures: list[tuple[strace.Step, str]]) -> list[tuple[strace.Step, str]]:
-    """In an order in which every kind of call, at every kind of file, comes once before any comes again."""
-    counts = Counter[tuple[str, str]]()
-    turns = []
-    for step, _ in failures:
-        kind = (step.call, strace.kind(step.path))
-        turns.append(counts[kind])
-        counts[kind] += 1
-    return [failures[place] for place in np.argsort(turns, kind="stable")]
 
 
 def _on_real_disks(

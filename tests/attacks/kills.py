@@ -45,22 +45,22 @@ def _at_steps(attempt: Attempt, random: np.random.Generator) -> tuple[Counter[st
         with emptied(folder / "dry") as dry:
             strace.run(Place(scene, dry).started(), folder / "log")
             steps = strace.steps((folder / "log").read_text(), dry)
-        chosen = [steps[place] for place in random.permutation(len(steps))[: attempt.size]]
-        tried = 0
-        for step in chosen:
+        tried = passed_over = 0
+        for step in (steps[place] for place in strace.kinds_first(steps, random)):
+            if tried == attempt.size or sum(broken.values()) >= GIVE_UP:
+                break
             with emptied(folder / "killed") as killed:
                 place = Place(scene, killed)
                 try:
                     strace.run(place.started(), folder / "log", step, "signal=KILL")
                 except strace.OtherCallError:
+                    passed_over += 1
                     continue
                 what = _broken(place, undisturbed)
                 broken.update(f"{each} (at {step.call} {strace.kind(step.path)})" for each in what)
             tried += 1
-            if sum(broken.values()) >= GIVE_UP:
-                break
-    if tried < len(chosen) / 2 and not broken:
-        raise RuntimeError(f"only {tried} of {len(chosen)} steps were met again")
+    if passed_over > tried and not broken:
+        raise RuntimeError(f"only {tried} of {tried + passed_over} steps were met again")
     return broken, tried, len(steps)
 
 
@@ -138,8 +138,8 @@ TRIAL = Trial(
     tries="SIGKILL at a random moment of a batch, and at every step that writes (strace)",
     must="no partial file, no half record, inputs as they were; the same command completes, with the same bytes",
     size=500,
-    part=4,
-    enough=5,
+    part=30,
+    enough=15,
     run=run,
     faults=(
         Fault("writes-in-place", _write_in_place),

@@ -10,8 +10,11 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tests.attacks.releasing import PART, Ended, Process
 
@@ -50,6 +53,17 @@ def steps(log: str, folder: Path) -> list[Step]:
         if writes and paths:
             found.append(Step(call, counts[call], paths[0]))
     return found
+
+
+def kinds_first(steps: Sequence[Step], random: np.random.Generator) -> list[int]:
+    """Places of ``steps``, in a random order in which each kind of call and of file comes before any comes twice."""
+    counts = Counter[tuple[str, str]]()
+    turns = {}
+    for place in random.permutation(len(steps)).tolist():
+        sort = (steps[place].call, kind(steps[place].path))
+        turns[place] = counts[sort]
+        counts[sort] += 1
+    return sorted(turns, key=turns.__getitem__)
 
 
 def kind(path: str) -> str:
