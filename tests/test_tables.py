@@ -317,6 +317,9 @@ def test_the_command_line(bundle: Bundle, privatizer: Privatizer, tmp_path: Path
     begin = ["privatize", "--privatizer", str(saved), str(path)]
     done = run(app, [*begin, "--dry-run", "--output", str(output)])
     assert (done.exit_code, output.exists()) == (0, False)
+    no_columns = write(tmp_path / "no-columns.csv", [{"a": "1", "b": "2"}])
+    done = run(app, ["privatize", "--privatizer", str(saved), str(no_columns), "--dry-run"])
+    assert (done.exit_code, "names none of the columns" in done.stderr) == (2, True)
     done = run(app, [*begin, "--output", str(output)])
     assert done.exit_code == 1
     assert f"5 rows released to {output}. Left out: fnlwgt, relationship, sex. 1 row refused: 1 bad-row." in done.stdout
