@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
-from privsdk import StoreError
+from privsdk import StoreError, UsageError
 from privsdk.files import PART
 from privsdk.store import folder as folders
 from privsdk.store.cache import Cache
@@ -190,6 +192,22 @@ def test_a_journal_goes_with_the_file_that_a_killed_process_left_beside_it(home:
     assert going_on.done(0) == Done(1, 1)
     going_on.discard()
     assert list((home / "unfinished-releases").iterdir()) == []
+
+
+def test_of_two_that_begin_a_release_in_the_same_moment_one_goes_on(home: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        together = Barrier(2)
+
+        def begin(_: int, output: Path = tmp_path / f"{number}", together: Barrier = together) -> Journal | None:
+            together.wait()
+            try:
+                return Journal(bytes(32), output, {}, lambda: False)
+            except UsageError:
+                return None
+
+        with ThreadPoolExecutor(2) as pool:
+            (one,) = filter(None, pool.map(begin, range(2)))
+        one.discard()
 
 
 def test_where_there_are_no_links_a_new_file_is_whole_or_not_there(

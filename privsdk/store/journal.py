@@ -114,11 +114,12 @@ class Journal:
             before = os.stat(self._path).st_ino
             connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 connection.execute("PRAGMA synchronous = FULL")
                 # SQLite would take its own journal away by name when it is closed, which may be the next process's.
                 connection.execute("PRAGMA journal_mode = TRUNCATE")
+                # Locks are kept only once it has the whole one: of two processes that keep a part each, none goes on.
                 connection.execute("BEGIN EXCLUSIVE")
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 connection.close()
