@@ -166,11 +166,11 @@ def privatize(
         else:
             hidden, kept = privsdk.check_wish(opened, _split(private), _split(utility), settings)
         if is_one_file:
-            # What is wrong with a file is said before any work, and by a dry run.
+            # What cannot be read is refused before any work, and by a dry run.
             if opened.table is not None:
                 privsdk.read_table(paths[0], opened.table)
             else:
-                privsdk.read_idx(paths[0])
+                privsdk.read_idx(paths[0], opened.sample_shape)
             if dry_run:
                 _print_plan(plan, opened, as_json)
                 return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
-PART = ".part"
-"""How the name of a file ends that is being written; it begins with a dot."""
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+"""The name of a file that is being written, or was when its process was stopped."""
 
 
 class NotRegularError(OSError):
@@ -40,11 +41,6 @@ def _check(status: os.stat_result, limit: int) -> None:
         raise NotRegularError(errno.EINVAL, "it is no regular file")
     if status.st_size > limit:
         raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {limit}")
-
-
-def is_part(name: str) -> bool:
-    """Whether a file of this name is being written, or was when its process was stopped."""
-    return name.startswith(".") and name.endswith(PART)
 
 
 def why_not_writable(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privsdk.errors import OutputExistsError, UsageError
-from privsdk.files import is_part, why_not_writable
+from privsdk.files import PART, why_not_writable
 from privsdk.samples import images
 from privsdk.samples.digits import is_idx
 
@@ -109,7 +109,7 @@ def check_output(folder: Path, inputs: Sequence[str | Path]) -> None:
         # One that was stopped before it had its mark has left at most a part of the mark.
         if os.path.lexists(folder) and not (
             os.path.isdir(folder)
-            and (os.path.lexists(folder / UNFINISHED) or all(is_part(name) for name in os.listdir(folder)))
+            and (os.path.lexists(folder / UNFINISHED) or all(PART.fullmatch(name) for name in os.listdir(folder)))
         ):
             raise OutputExistsError(f"{folder} exists already: move it away, or choose another output folder")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -570,10 +571,54 @@ def test_a_release_that_was_killed_before_it_had_its_mark_is_begun_again(privati
     (output / ".0123456789abcdef.part").touch()
     assert len(privatizer.release([inputs], output, aligned=True)) == 5
     assert not list(output.glob(".*"))
-    (output / "photo.part").touch()
-    (output / "release.jsonl").unlink()
+    other = inputs.parent / "another-programs"
+    other.mkdir()
+    (other / ".film.part").touch()
     with pytest.raises(OutputExistsError, match="exists already"):
-        privatizer.release([inputs], output, aligned=True)
+        privatizer.release([inputs], other, aligned=True)
+    assert (other / ".film.part").exists()
+
+
+def test_a_disk_that_fails_takes_away_nothing_that_is_released_where_only_a_preview_is_wanted_of_it(
+    privatizer: Privatizer, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, preview, real = inputs.parent / "out", inputs.parent / "preview.png", releasing.write_atomically
+    monkeypatch.setattr(releasing, "BATCH", 1)
+    calls = iter([False, False, True])
+    with pytest.raises(CancelledError):
+        privatizer.release([inputs], output, aligned=True, cancel=lambda: next(calls))
+    before = {path: path.read_bytes() for path in output.glob("*.png")}
+    assert len(before) == 2
+
+    def full(path: Path, data: bytes, modified: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(releasing, "write_atomically", full)
+    with pytest.raises(UsageError, match="the same command goes on"):
+        privatizer.release([inputs], output, aligned=True, preview=preview)
+    assert {path: path.read_bytes() for path in output.glob("*.png")} == before
+    monkeypatch.setattr(releasing, "write_atomically", real)
+    assert len(privatizer.release([inputs], output, aligned=True, preview=preview)) == 5
+    assert len(list(output.glob("*.png"))) == 5
+    assert preview.exists()
+
+
+def test_a_preview_that_fails_in_the_end_leaves_a_whole_release_and_no_journal(
+    privatizer: Privatizer, inputs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes, mode: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def only_previews(path: Path, data: bytes, **named: int) -> None:
+        (full if "mode" in named else write_new)(path, data, **named)
+
+    write_new = releasing.write_new
+    monkeypatch.setattr(releasing, "write_new", only_previews)
+    output = inputs.parent / "out"
+    with pytest.raises(UsageError, match="all is released, but not the preview"):
+        privatizer.release([inputs], output, aligned=True, preview=inputs.parent / "preview.png")
+    assert (output / "release.jsonl").exists()
+    assert list((home / "unfinished-releases").iterdir()) == []
 
 
 def test_two_at_once_do_not_work_on_one_folder(privatizer: Privatizer, inputs: Path) -> None:

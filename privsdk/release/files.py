@@ -5,6 +5,7 @@ The rows of a release are shuffled unless asked for otherwise: their order would
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,4 +241,5 @@ def _write(path: Path, content: bytes) -> None:
     except FileExistsError as error:
         raise OutputExistsError(f"{path} exists already: move it away, or choose another output") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): nothing was released") from error
+        came = "it is there, but its disk fails" if os.path.lexists(path) else "nothing was released"
+        raise UsageError(f"{path} cannot be written ({error.strerror}): {came}") from error

@@ -164,12 +164,12 @@ def release(
         with _as_one_of_ours(plan.output):
             run.write(batch)
             results = run.end()
-            if preview is not None:
-                run.write_preview(Path(preview))
     except BaseException:
         journal.close()
         raise
     journal.discard()
+    if preview is not None:
+        run.write_preview(Path(preview))
     return results
 
 
@@ -288,9 +288,9 @@ class _Run:
         try:
             write_new(path, images.to_bytes(sheet(self._pairs), FORMATS[path.suffix.lower()]), mode=0o600)
         except FileExistsError as error:
-            raise OutputExistsError(f"{path} exists already: choose another name for the preview") from error
+            raise OutputExistsError(f"all is released, but the preview {path} exists already by now") from error
         except OSError as error:
-            raise UsageError(f"the preview {path} cannot be written: {error.strerror}") from error
+            raise UsageError(f"all is released, but not the preview {path}: {error.strerror}") from error
 
     def _privatized(self, batch: Sequence[_Photo]) -> list[list[Pixels | Refusal]]:
         """For each photo what becomes of its samples.  They are in the ledger before anything of them is written."""
@@ -310,7 +310,11 @@ class _Run:
         return [[next(outcomes) for _ in photo.samples] for photo in batch]
 
     def _write_photo(self, photo: _Photo, outcomes: Sequence[Pixels | Refusal]) -> bool:
-        """Write what there is of a photo: whether that is all of it.  Where something fails, nothing of it stays."""
+        """Write what there is of a photo: whether that is all of it.  Where something fails, nothing of it stays.
+
+        What is on the disk already is left as it is: that photo was read once more for the preview.
+        """
+        is_there = self._journal.done(photo.position) is not None
         results: list[Release | Refusal] = []
         try:
             with _refusing_what_fails(OSError):
@@ -320,9 +324,10 @@ class _Run:
                         continue
                     released = self._released(photo.position, sample, len(photo.samples), photo.labels)
                     results.append(released)
-                    with _refusing_what_fails():  # an OSError here is none of the disk's
-                        content = images.to_bytes(outcome, self._format)
-                    write_atomically(released.path, content, modified=RELEASED_AT)
+                    if not is_there:
+                        with _refusing_what_fails():  # an OSError here is none of the disk's
+                            content = images.to_bytes(outcome, self._format)
+                        write_atomically(released.path, content, modified=RELEASED_AT)
                     if len(self._pairs) < MOST_PAIRS:
                         self._pairs.append((photo.samples[sample], outcome))
         except BaseException as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import secrets
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from privsdk.errors import StoreError
-from privsdk.files import PART, is_part
+from privsdk.files import PART
 
-CANNOT_SYNC = {*(errno.EACCES, errno.EPERM, errno.EISDIR), *(errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)}
+CANNOT_SYNC = {
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF, errno.EINVAL),
+    *(errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+}
 """What a system says that lets no folder be opened (Windows), or none be synced (some network disks and phones)."""
 
 
@@ -62,7 +63,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o666, modified: int | None =
     """Write ``data`` to ``path`` as :func:`write_atomically` does, but never over what is there.
 
     Where the file system has no links, the file may be seen empty before it is whole.  Raises FileExistsError where
-    something is, and OSError; nothing of it is left then.
+    something is, and OSError as :func:`write_atomically` does.
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -83,11 +84,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o666, modified: int | None =
             raise
     finally:
         temporary.unlink(missing_ok=True)
-    try:
-        sync_folder(path.parent)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
+    sync_folder(path.parent)
 
 
 def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | None = None) -> Path:
@@ -97,7 +94,7 @@ def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | Non
     """
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "no file can have this name")
-    temporary = path.parent / f".{secrets.token_hex(8)}{PART}"
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"  # files.PART
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -112,16 +109,11 @@ def write_beside(path: Path, data: bytes, mode: int = 0o666, modified: int | Non
     return temporary
 
 
-def clear_parts(folder: Path, older_than: float = -math.inf) -> None:
-    """Remove what processes that were killed have left half-written in ``folder``; raises OSError.
-
-    ``older_than`` is an age in seconds: what is younger may be another process's, where several write.
-    """
+def clear_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left half-written in ``folder``; raises OSError."""
     for path in folder.iterdir():
-        if is_part(path.name):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime >= older_than:
-                    path.unlink()
+        if PART.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ TABLES = """
 CREATE TABLE run (id BLOB NOT NULL, settings BLOB NOT NULL);
 CREATE TABLE done (photo INTEGER PRIMARY KEY, samples INTEGER NOT NULL, shown INTEGER NOT NULL);
 """
+
+PATIENCE = 1.0
+"""Seconds to wait for another process that may be about to finish."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,11 @@ class Journal:
             except BaseException:
                 self.discard()
                 raise
-            self.run = self._begun(self.keyed("settings", json.dumps(settings, sort_keys=True)), resuming)
+            try:
+                self.run = self._begun(self.keyed("settings", json.dumps(settings, sort_keys=True)), resuming)
+            except sqlite3.Error:
+                self.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
 
@@ -109,10 +117,11 @@ class Journal:
         self._connection.close()
 
     def _locked(self) -> sqlite3.Connection:
+        give_up = time.monotonic() + PATIENCE
         while True:
             private_file(self._path)
-            before = os.stat(self._path).st_ino
-            connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
+            before = self._inode()
+            connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("PRAGMA synchronous = FULL")
                 # SQLite would take its own journal away by name when it is closed, which may be the next process's.
@@ -121,17 +130,26 @@ class Journal:
                 connection.execute("BEGIN EXCLUSIVE")
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 connection.execute("COMMIT")
+                if self._inode() == before:
+                    return connection
+                connection.close()
             except sqlite3.OperationalError as error:
                 connection.close()
-                if "locked" not in str(error):
+                is_another = "locked" in str(error)
+                if self._inode() == before and not is_another:
                     raise
-                raise UsageError(
-                    f"another process is releasing to {self._output}: wait for it, or choose another output folder"
-                ) from error
-            with suppress(FileNotFoundError):
-                if os.stat(self._path).st_ino == before:
-                    return connection
-            connection.close()  # whoever had it took it away when it was done: begin anew
+                if is_another and time.monotonic() > give_up:
+                    raise UsageError(
+                        f"another process is releasing to {self._output}: wait for it, or choose another output folder"
+                    ) from error
+            # Whoever had it takes it away when done.  Begin anew each time: beside a file that is gone, SQLite would
+            # find the journal of the next.
+            time.sleep(0.01)
+
+    def _inode(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return os.stat(self._path).st_ino
+        return None
 
     def _begun(self, settings: bytes, resume: bool) -> bytes:
         """The id of the run: that of the unfinished one, or a new one."""

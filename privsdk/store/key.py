@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from privsdk.errors import StoreError
-from privsdk.files import read_regular
+from privsdk.files import PART, read_regular
 from privsdk.noise import KEY_BYTES
-from privsdk.store.folder import clear_parts, data_folder, write_atomically, write_new
+from privsdk.store.folder import data_folder, write_atomically, write_new
 from privsdk.store.ledger import LEDGER_NAME
 
 KEY_NAME = "device.key"
@@ -36,7 +36,7 @@ def device_key(folder: Path | None = None) -> bytes:
     """
     path = key_path(folder)
     try:
-        clear_parts(path.parent, older_than=HOUR)  # whoever was stopped making a key has left a copy of it
+        _clear_copies(path.parent)
         if not path.exists():
             if (path.parent / LEDGER_NAME).exists():
                 raise StoreError(
@@ -84,5 +84,18 @@ def rotate_key(folder: Path | None = None) -> str:
     try:
         write_atomically(path, key, mode=0o600)
     except OSError as error:
-        raise StoreError(f"the device key {path} cannot be written ({error.strerror}): the old one stays") from error
+        raise StoreError(
+            f"the device key {path} cannot be written ({error.strerror}), and may be the old one or the new one now: "
+            "mend its disk or its permissions, and rotate it again"
+        ) from error
     return key_fingerprint(key)
+
+
+def _clear_copies(folder: Path) -> None:
+    """Remove what processes that were killed have left of a key; what is young may be another's, about to be named."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if PART.fullmatch(path.name):
+                status = path.lstat()
+                if status.st_size <= KEY_BYTES and time.time() - status.st_mtime > HOUR:
+                    path.unlink()

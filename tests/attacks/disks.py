@@ -81,8 +81,8 @@ def _injected(
         steps = strace.steps((attempt.folder / "log").read_text(), dry)
     every = [(step, error) for step in steps for error in FAILS[step.call]]
     tried = passed_over = 0
-    for place in strace.kinds_first([step for step, _ in every], random):
-        step, error = every[place]
+    for number in strace.kinds_first([step for step, _ in every], random):
+        step, error = every[number]
         if tried == attempt.size:
             break
         with emptied(attempt.folder / "failing") as failing:
@@ -95,8 +95,8 @@ def _injected(
             tried += 1
             takes_away = step.call == "unlink"  # what cannot be taken away stays
             found = _wrong(place, ended, undisturbed, parts=takes_away)
-            # SQLite passes over what it cannot sync of a folder; what it writes there is no name of ours.
-            if not ended.code and step.call in (*strace.CHANGED, "fsync", "ftruncate"):
+            # SQLite alone calls fdatasync; it passes over folders that it cannot sync, which hold no name of ours.
+            if not ended.code and step.call in (*strace.CHANGED, "fsync"):
                 found.append("an error is passed over")
             found += _goes_on(place, ended, undisturbed, litter=takes_away)
             broken.update(f"{each} ({error} at {step.call} {strace.kind(step.path)})" for each in found)

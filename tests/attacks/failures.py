@@ -168,11 +168,11 @@ def _is_folder(descriptor: int) -> bool:
 
 
 def _is_part(path: Any, *_: Any) -> bool:
-    return str(path).endswith(PART)
+    return PART.fullmatch(Path(str(path)).name) is not None
 
 
 def _is_mark_or_part(path: Any, *_: Any, **__: Any) -> bool:
-    return str(path).endswith((UNFINISHED, PART))  # the mark is the first that is made
+    return str(path).endswith(UNFINISHED) or _is_part(path)  # the mark is the first that is made
 
 
 STEPS = (
@@ -302,7 +302,7 @@ def _written(output: Path) -> list[bytes]:
 
 
 def _left_over(output: Path) -> list[str]:
-    parts = [path for path in output.iterdir() if path.name.endswith(PART)] if output.exists() else []
+    parts = [path for path in output.iterdir() if PART.fullmatch(path.name)] if output.exists() else []
     return ["a temporary file stays"] if parts else []
 
 

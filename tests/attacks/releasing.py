@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from privsdk import Bundle, Privatizer, PrivsdkError, Release, cli
+from privsdk.files import PART
 from privsdk.noise import KEY_BYTES, sample_digests
 from privsdk.planning import RECORD, UNFINISHED
 from privsdk.release.repeats import RELEASED_AT
@@ -33,7 +34,6 @@ from privsdk.store.key import KEY_NAME
 from privsdk.store.ledger import LEDGER_NAME
 from tests.make_bundle import flow_privatizer, make_bundle
 
-PART = re.compile(r"\.[0-9a-f]{16}\.part")
 RELEASED = re.compile(r"[0-9a-f]{32}\.png")
 PATIENCE = 120.0
 """Seconds after which a process that was started counts as hanging."""
@@ -157,7 +157,7 @@ class Place:
         return process.ended()
 
     def go_on(self, privatizer: Privatizer) -> list[str]:
-        """Make the same release in this very process, which is ready to, hours later: what is wrong with that."""
+        """Make the same release in this process, when what is hidden in the data folder is hours old: what is wrong."""
         hours_ago = time.time() - 7200
         for path in self.home.glob(".*"):
             os.utime(path, (hours_ago, hours_ago))

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.attacks.releasing import PART, Ended, Process
+from privsdk.files import PART
+from tests.attacks.releasing import Ended, Process
 
 NEW, CHANGED, SYNCED = ("mkdir", "link", "rename"), ("write", "pwrite64", "ftruncate"), ("fsync", "fdatasync")
 CALLS = ("openat", *NEW, *CHANGED, *SYNCED, "unlink", "utimensat")
