@@ -175,12 +175,16 @@ def release(
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo on its way: its place among all, its samples, how many it shows, and its labels, if it shows one."""
+    """A photo on its way: its place among all, its samples, how many it shows, and its labels, if it shows one.
+
+    Of one that ``is_released`` already everything is on the disk: it was read once more for the preview.
+    """
 
     position: int
     samples: Sequence[Pixels]
     shown: int
     labels: Mapping[str, int]
+    is_released: bool
 
 
 class _Run:
@@ -232,7 +236,8 @@ class _Run:
 
         ``again`` reads the latter too.
         """
-        if not again and (done := self._journal.done(position)) is not None:
+        done = self._journal.done(position)
+        if done is not None and not again:
             labels = self._labels_of(position, done.shown)
             self._results[position] = [
                 self._released(position, sample, done.samples, labels) for sample in range(done.samples)
@@ -241,7 +246,7 @@ class _Run:
         try:
             with _refusing_what_fails():
                 samples, shown = samples_in(images.read(self._photos[position]))
-                return _Photo(position, samples, shown, self._labels_of(position, shown))
+                return _Photo(position, samples, shown, self._labels_of(position, shown), done is not None)
         except Refusal as refusal:
             self._refuse(position, refusal)
             return None
@@ -310,11 +315,7 @@ class _Run:
         return [[next(outcomes) for _ in photo.samples] for photo in batch]
 
     def _write_photo(self, photo: _Photo, outcomes: Sequence[Pixels | Refusal]) -> bool:
-        """Write what there is of a photo: whether that is all of it.  Where something fails, nothing of it stays.
-
-        What is on the disk already is left as it is: that photo was read once more for the preview.
-        """
-        is_there = self._journal.done(photo.position) is not None
+        """Write what there is of a photo: whether that is all of it.  Where something fails, nothing of it stays."""
         results: list[Release | Refusal] = []
         try:
             with _refusing_what_fails(OSError):
@@ -324,7 +325,7 @@ class _Run:
                         continue
                     released = self._released(photo.position, sample, len(photo.samples), photo.labels)
                     results.append(released)
-                    if not is_there:
+                    if not photo.is_released:
                         with _refusing_what_fails():  # an OSError here is none of the disk's
                             content = images.to_bytes(outcome, self._format)
                         write_atomically(released.path, content, modified=RELEASED_AT)
@@ -332,7 +333,7 @@ class _Run:
                         self._pairs.append((photo.samples[sample], outcome))
         except BaseException as error:
             for result in results:
-                if isinstance(result, Release):
+                if isinstance(result, Release) and not photo.is_released:
                     with suppress(OSError):  # missing, or the disk does nothing any more: that is said below
                         result.path.unlink()
             if isinstance(error, OSError):
