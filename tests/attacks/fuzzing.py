@@ -62,7 +62,8 @@ def _alone(attempt: Attempt, reader: str) -> tuple[str, str]:
     ran = re.search(r"number_of_executed_units: (\d+)", done.stderr)
     reached = re.findall(r" cov: (\d+) ", done.stderr)
     edges = int(reached[-1]) if reached else 0
-    why = f"{reader}: {_why(done.stderr)}" if done.returncode or ran is None else ""
+    # An exception is told on stdout, what libFuzzer makes of it on stderr.
+    why = f"{reader}: {_why(done.stdout + done.stderr)}" if done.returncode or ran is None else ""
     if not why and edges < LEAST_EDGES:
         why = f"{reader}: only {edges} edges were reached, so next to nothing was tried"
     return f"{reader} {int(ran[1]) if ran else 0:,} inputs, {edges} edges", why
@@ -151,7 +152,7 @@ def _target(reader: str, folder: Path) -> tuple[list[bytes], Callable[[bytes], A
         # The digest keeps all else from being looked at: here the settings and the record get past it.
         try:
             filter_ = json.loads(data)
-            kind, given, record = filter_["kind"], filter_["settings"], filter_.get("record", content["record"])
+            kind, given, record = str(filter_["kind"]), filter_["settings"], filter_.get("record", content["record"])
         except (ValueError, RecursionError, KeyError, TypeError):
             return
         Privatizer(bundle, filters.load(kind, given, arrays), record)._try_out()
