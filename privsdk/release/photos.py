@@ -169,7 +169,8 @@ def release(
         raise
     journal.discard()
     if preview is not None:
-        run.write_preview(Path(preview))
+        with _as_one_of_ours(plan.output):
+            run.write_preview(Path(preview))
     return results
 
 
